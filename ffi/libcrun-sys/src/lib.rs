@@ -1,0 +1,1 @@
+//! Declarations of libcrun's C interface.

@@ -1,0 +1,1 @@
+//! Safe calls into libcrun, each in a short-lived worker process.

@@ -1,0 +1,1 @@
+//! Loop devices that vanish with their last user.

@@ -1,0 +1,1 @@
+//! LXC's command protocol, both sides.

@@ -1,0 +1,1 @@
+//! Root filesystems from archives: detected, limited, unpacked.

@@ -1,0 +1,3 @@
+//! One small process per container: mounts, libcrun, log, exit status.
+
+fn main() {}

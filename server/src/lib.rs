@@ -1,0 +1,1 @@
+//! The daemon: PVE's HTTP API over containers.
