@@ -1,1 +1,12 @@
-//! PVE's world as synchronous functions: config files, users, tickets, tasks, storage, config to OCI bundle.
+//! PVE's world as plain synchronous functions: where its files lie, what they say, how they are
+//! changed, and what a container config means as an OCI bundle. No async runtime, no HTTP.
+
+pub mod access;
+pub mod atomic;
+pub mod bundle;
+pub mod ct_config;
+pub mod exit;
+pub mod host;
+pub mod layout;
+pub mod storage;
+pub mod tasks;

@@ -1,0 +1,1 @@
+//! Users, groups, roles, tokens and tickets as PVE keeps them.

@@ -1,0 +1,1 @@
+//! Writes that are there whole or not at all.

@@ -1,0 +1,1 @@
+//! Container config and host facts to an OCI bundle.

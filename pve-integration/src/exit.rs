@@ -1,0 +1,1 @@
+//! The record a monitor leaves when its container ends.

@@ -1,0 +1,1 @@
+//! Where everything lies under one root prefix.

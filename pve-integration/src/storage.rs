@@ -1,0 +1,1 @@
+//! storage.cfg and volumes of `dir` storages.

@@ -1,0 +1,1 @@
+//! Task logs, the index and the active list as PVE keeps them.
