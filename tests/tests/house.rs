@@ -1,0 +1,73 @@
+//! The crates and the arrows between them, compared with what cargo says. A new arrow is a decision:
+//! change it here and in ARCHITECTURE.md in the same commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+/// Who may depend on whom, without dev-dependencies.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("openapi", &[]),
+    ("pve-integration", &["openapi"]),
+    ("images", &[]),
+    ("libcrun-sys", &[]),
+    ("libcrun", &["libcrun-sys"]),
+    ("lxc-protocol", &[]),
+    ("loopdev", &[]),
+    ("monitor", &["images", "libcrun", "loopdev", "lxc-protocol", "openapi", "pve-integration"]),
+    ("server", &["images", "lxc-protocol", "openapi", "pve-integration"]),
+    ("tests", &["openapi"]),
+];
+
+/// Crates that must not leave their room: (crate, rooms that may name it).
+const CONFINED: &[(&str, &[&str])] = &[
+    ("axum", &["server"]),
+    ("hyper", &["server"]),
+    ("libcrun-sys", &["libcrun"]),
+    ("tokio", &["server", "images"]),
+];
+
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs, as it built this test");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo metadata failed: {stderr}");
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let name = |value: &serde_json::Value| value["name"].as_str().unwrap().to_owned();
+    let plain = |package: &serde_json::Value| {
+        let all = package["dependencies"].as_array().unwrap();
+        all.iter().filter(|dependency| dependency["kind"].is_null()).map(name).collect()
+    };
+    packages.iter().map(|package| (name(package), plain(package))).collect()
+}
+
+#[test]
+fn the_arrows_are_those_of_the_design() {
+    let found = dependencies();
+    let ours: BTreeSet<&String> = found.keys().collect();
+    let listed: BTreeMap<String, BTreeSet<String>> = ARROWS
+        .iter()
+        .map(|(name, arrows)| ((*name).to_owned(), arrows.iter().map(|&to| to.to_owned()).collect()))
+        .collect();
+    for (name, dependencies) in &found {
+        let inner: BTreeSet<&String> = dependencies.iter().filter(|to| ours.contains(to)).collect();
+        let allowed = listed.get(name).unwrap_or_else(|| panic!("{name} is not in the list"));
+        let strangers: Vec<_> = inner.iter().filter(|to| !allowed.contains(**to)).collect();
+        assert!(strangers.is_empty(), "{name} may not depend on {strangers:?}");
+    }
+    assert_eq!(found.len(), listed.len(), "a listed crate is gone");
+}
+
+#[test]
+fn async_http_and_ffi_stay_in_their_rooms() {
+    for (name, dependencies) in dependencies() {
+        for (confined, rooms) in CONFINED {
+            if dependencies.contains(*confined) {
+                assert!(rooms.contains(&name.as_str()), "{name} may not name {confined}");
+            }
+        }
+    }
+}
