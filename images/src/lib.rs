@@ -1,1 +1,14 @@
 //! Root filesystems from archives: detected, limited, unpacked.
+//!
+//! This crate owns what an archive may do to the folder it is unpacked into. Who calls it decides
+//! as whom: the monitor calls it inside the container's user namespace, after a chroot. It must be
+//! safe without either, so every path is resolved beneath a descriptor and the chroot is a second
+//! wall, not the only one.
+
+mod error;
+mod limits;
+mod unpack;
+
+pub use error::{Refusal, UnpackError};
+pub use limits::{Limits, Progress, Summary};
+pub use unpack::unpack;

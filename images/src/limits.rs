@@ -1,0 +1,47 @@
+//! How much an archive may ask for, and the counters shown while it is unpacked and afterwards.
+
+const GIB: u64 = 1 << 30;
+
+/// Bounds that no archive may pass. The defaults fit every root filesystem we know of; the volume
+/// that the container asked for is usually the tighter bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// File contents, all together.
+    pub bytes: u64,
+    pub entries: u64,
+    /// Unpacked bytes per archive byte, looked at once `ratio_from` bytes are unpacked: small
+    /// archives of zeros are honest, and xz packs them better than 1000:1.
+    pub ratio: u64,
+    pub ratio_from: u64,
+    /// Bytes in one path, and in the target of one link.
+    pub path: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { bytes: 64 * GIB, entries: 2_000_000, ratio: 200, ratio_from: GIB, path: 4095 }
+    }
+}
+
+/// Where an unpacking is. Reported every 2000 entries, every 32 MiB and once at the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub entries: u64,
+    /// File contents written.
+    pub bytes: u64,
+    /// Bytes taken from the archive; against its size this is the share that is done.
+    pub archive_bytes: u64,
+}
+
+/// What an unpacking did, and what it left out on purpose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub entries: u64,
+    pub bytes: u64,
+    pub archive_bytes: u64,
+    /// Device nodes under `dev`, which a container gets fresh, or that we had no right to make.
+    pub skipped_devices: u64,
+    /// Extended attributes that this filesystem or user namespace does not take, and ACLs in
+    /// star's text form.
+    pub skipped_attributes: u64,
+}
