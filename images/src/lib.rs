@@ -5,8 +5,14 @@
 //! safe without either, so every path is resolved beneath a descriptor and the chroot is a second
 //! wall, not the only one.
 
+mod compression;
 mod error;
+mod header;
 mod limits;
+mod pax;
+mod place;
+mod sparse;
+mod tape;
 mod unpack;
 
 pub use error::{Refusal, UnpackError};

@@ -1,0 +1,8 @@
+//! Archives as they come and archives made to hurt, unpacked into a folder of their own.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+
+mod build;
+mod hostile;
+mod limits;
+mod plain;
