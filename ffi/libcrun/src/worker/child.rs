@@ -1,0 +1,118 @@
+//! The worker's side: what is inherited and what is not, then the call.
+//!
+//! Nothing here returns to the caller's code. The process is a copy, so what it drops, closes or
+//! panics about must stay without effect on the original: it leaves by `_exit` only.
+
+use std::ffi::c_int;
+use std::io::Write;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use serde::Serialize;
+
+use crate::error::Failure;
+
+const LOG: c_int = 3;
+const REPLY: c_int = 4;
+const FIRST_UNUSED: c_int = 5;
+
+/// Answered, with success or failure.
+const DONE: c_int = 0;
+/// Could not set itself up or panicked; the log tells.
+const BROKEN: c_int = 125;
+
+pub(super) fn main<T: Serialize>(
+    parent: Pid,
+    streams: &[OwnedFd; 3],
+    log: BorrowedFd<'_>,
+    reply: BorrowedFd<'_>,
+    call: impl FnOnce() -> Result<T, Failure>,
+) -> ! {
+    let work = AssertUnwindSafe(|| -> std::io::Result<()> {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        if getppid() != Some(parent) {
+            return Ok(()); // it went before the line above; nobody is left to answer
+        }
+        default_signals()?;
+        arrange_descriptors(streams, log, reply)?;
+        log_to_memory()?;
+        let answer = serde_json::to_vec(&call())?;
+        // SAFETY: `arrange_descriptors` put the reply file there, and nothing else owns the number.
+        let mut reply = unsafe { std::fs::File::from_raw_fd(REPLY) };
+        reply.write_all(&answer)
+    });
+    let code = match catch_unwind(work) {
+        Ok(Ok(())) => DONE,
+        Ok(Err(_)) | Err(_) => BROKEN,
+    };
+    // SAFETY: takes no pointers; ends the process without running anything of the original's.
+    unsafe { libc::_exit(code) }
+}
+
+/// libcrun does the same for a container's process; hooks and the worker itself need it too (Rust
+/// programs ignore SIGPIPE, and the caller may block or handle more).
+fn default_signals() -> std::io::Result<()> {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: the default action is no function, so nothing can be called at a bad moment. KILL,
+        // STOP and libc's own two are refused, which is as good.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(Into::into)
+}
+
+/// 0 to 2 as given, log and reply closed on exec, and nothing more.
+fn arrange_descriptors(
+    streams: &[OwnedFd; 3],
+    log: BorrowedFd<'_>,
+    reply: BorrowedFd<'_>,
+) -> std::io::Result<()> {
+    // Out of the way first: any of them may have a number that is about to be replaced.
+    let [stdin, stdout, stderr] = streams;
+    let stdin = fcntl_dupfd_cloexec(stdin, FIRST_UNUSED)?;
+    let stdout = fcntl_dupfd_cloexec(stdout, FIRST_UNUSED)?;
+    let stderr = fcntl_dupfd_cloexec(stderr, FIRST_UNUSED)?;
+    let log = fcntl_dupfd_cloexec(log, FIRST_UNUSED)?;
+    let reply = fcntl_dupfd_cloexec(reply, FIRST_UNUSED)?;
+
+    rustix::stdio::dup2_stdin(&stdin)?;
+    rustix::stdio::dup2_stdout(&stdout)?;
+    rustix::stdio::dup2_stderr(&stderr)?;
+    replace(LOG, &log)?;
+    replace(REPLY, &reply)?;
+
+    // Their numbers are closed below, with everything else.
+    std::mem::forget([stdin, stdout, stderr, log, reply]);
+    // SAFETY: this process runs no code of the owners of those descriptors any more.
+    let closed = unsafe { libc::close_range(FIRST_UNUSED.cast_unsigned(), u32::MAX, 0) };
+    check(closed)
+}
+
+fn replace(number: c_int, by: &OwnedFd) -> std::io::Result<()> {
+    // SAFETY: `by` is open; whoever owned `number` in the original does not run in this copy.
+    let done = unsafe { libc::dup3(by.as_raw_fd(), number, libc::O_CLOEXEC) };
+    check(done)
+}
+
+fn check(result: c_int) -> std::io::Result<()> {
+    if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Point the C library's `stderr`, to which libcrun writes its messages here and in the container's
+/// process, at the log; descriptor 2 stays the container's.
+fn log_to_memory() -> std::io::Result<()> {
+    // SAFETY: the descriptor is open and its owner is the stream from here on; both are C strings.
+    let stream = unsafe { libc::fdopen(LOG, c"a".as_ptr()) };
+    if stream.is_null() {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: the stream was just made and nothing was written; a null buffer goes with _IONBF, without
+    // which the last words before an `_exit` would be lost.
+    unsafe { libc::setvbuf(stream, ptr::null_mut(), libc::_IONBF, 0) };
+    // SAFETY: one thread, so nobody reads it meanwhile; the stream is never closed.
+    unsafe { libcrun_sys::stderr = stream };
+    Ok(())
+}
