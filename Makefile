@@ -1,0 +1,70 @@
+# Everything CI does and some more. `make help` lists the targets that have a comment behind them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+export PATH := $(CURDIR)/.cache/cargo/bin:$(PATH)
+
+CARGO_FLAGS ?= --locked
+say = @printf '\n== %s\n'
+
+.PHONY: help build libcrun check test unit containers demo bench valgrind bless deps ci clean distclean
+
+help: ## this list
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+build: libcrun ## the release binaries, in target/release
+	$(say) 'build: proxmox-lxcri and lxcri-monitor'
+	@cargo build $(CARGO_FLAGS) --release --quiet -p server -p monitor
+
+libcrun: ## fetch and verify libcrun's static library, once
+	@scripts/deps.sh build
+	@scripts/libcrun.sh
+
+check: libcrun ## formatting, clippy and rustdoc, warnings are errors
+	$(say) 'check: rustfmt, clippy, rustdoc'
+	@cargo fmt --all --check
+	@cargo clippy $(CARGO_FLAGS) --quiet --workspace --all-targets -- -D warnings
+	@RUSTDOCFLAGS='-D warnings' cargo doc $(CARGO_FLAGS) --quiet --workspace --no-deps --document-private-items
+
+test: unit containers ## every test; containers run in User Mode Linux
+
+unit: libcrun ## unit, property and API tests, on this machine
+	@scripts/deps.sh test
+	$(say) 'test: unit, property and API tests'
+	@cargo build $(CARGO_FLAGS) --quiet -p server -p monitor
+	@cargo nextest run $(CARGO_FLAGS) --cargo-quiet --workspace
+	@cargo test $(CARGO_FLAGS) --quiet --workspace --doc >/dev/null
+
+containers: libcrun ## container, fault, leak and client tests, in User Mode Linux (T=name picks some)
+	@scripts/deps.sh test
+	$(say) 'test: containers, in User Mode Linux'
+	@cargo build $(CARGO_FLAGS) --quiet -p server -p monitor
+	@tests/vm/containers $(T)
+
+demo: build ## a container through the REST API, from nothing to nothing
+	@scripts/deps.sh demo
+	@scripts/demo.sh
+
+bench: build ## times and memory beside crun's; writes bench/latest.json
+	@scripts/deps.sh bench
+	$(say) 'bench: against crun, on this machine'
+	@bench/run
+
+valgrind: libcrun ## the libcrun wrapper's tests under valgrind
+	@scripts/deps.sh valgrind
+	@scripts/valgrind.sh
+
+bless: ## accept what snapshot tests now see; read the difference before you commit it
+	@INSTA_UPDATE=always cargo nextest run $(CARGO_FLAGS) --cargo-quiet --workspace
+
+deps: ## install what build, test, demo and bench need
+	@scripts/deps.sh build demo test bench valgrind
+
+ci: ## what CI runs
+	@.ci/run
+
+clean: ## remove what was built
+	@cargo clean --quiet
+
+distclean: clean ## and what was fetched
+	@rm -rf .cache bench/latest.json

@@ -1,0 +1,95 @@
+#!/bin/bash
+# Installs what one purpose needs and this machine lacks: `scripts/deps.sh build|demo|test|bench|valgrind...`.
+# Debian packages by apt-get (root only), the rest below .cache/. Says nothing when all is there.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# libcrun's own needs are listed with it, in scripts/libcrun.sh; these are what links against it.
+build=(gcc libc6-dev make pkg-config ca-certificates libjson-c-dev libcap-dev libseccomp-dev)
+demo=("${build[@]}" busybox-static curl e2fsprogs iproute2 jq mount procps util-linux)
+test=("${demo[@]}" kmod python3 python3-venv tar user-mode-linux xz-utils zstd)
+bench=("${build[@]}" busybox-static crun e2fsprogs python3 util-linux)
+valgrind=("${build[@]}" valgrind)
+
+nextest_version=0.9.143
+# Pinned with its one dependency; both are pure Python.
+python_packages=(proxmoxer==2.2.0 requests==2.32.5)
+
+say() { echo "deps: $*"; }
+
+check_host() {
+    local os
+    os=$(. /etc/os-release && echo "$ID $VERSION_ID") 2>/dev/null || os=unknown
+    case $os in
+        "debian 12" | "debian 13") ;;
+        *) say "this is $os; only Debian 12 and 13 are tried" ;;
+    esac
+    [ "$(uname -m)" = x86_64 ] || { say "this is $(uname -m); libcrun is pinned for x86_64 only" >&2; exit 1; }
+    command -v cargo >/dev/null || { say "cargo is missing: install rustup (https://rustup.rs)" >&2; exit 1; }
+}
+
+installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+install_packages() {
+    local missing=() package
+    for package in "$@"; do
+        installed "$package" || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    if [ "$(id -u)" != 0 ]; then
+        say "not root, so install these first: apt-get install ${missing[*]}" >&2
+        exit 1
+    fi
+    say "installing ${missing[*]}"
+    local log
+    log=$(mktemp)
+    export DEBIAN_FRONTEND=noninteractive
+    local apt=(apt-get -qq -o DPkg::Lock::Timeout=300)
+    # The lists may be absent (containers) or name versions that are gone: then refresh and try again.
+    if ! "${apt[@]}" install -y --no-install-recommends "${missing[@]}" >"$log" 2>&1; then
+        if ! { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+            tail -20 "$log" >&2
+            rm -f "$log"
+            say "apt-get could not install ${missing[*]}" >&2
+            exit 1
+        fi
+    fi
+    rm -f "$log"
+}
+
+install_nextest() {
+    cargo nextest --version >/dev/null 2>&1 && return 0
+    [ -x .cache/cargo/bin/cargo-nextest ] && return 0
+    say "building cargo-nextest $nextest_version into .cache/ (once, some minutes)"
+    cargo install --quiet --locked --root .cache/cargo "cargo-nextest@$nextest_version"
+}
+
+# Below .cache/ so that a container test in the virtual machine finds it by path.
+install_python() {
+    local wanted="${python_packages[*]}"
+    [ "$(cat .cache/venv/wanted 2>/dev/null)" = "$wanted" ] && return 0
+    say "installing $wanted into .cache/venv"
+    rm -rf .cache/venv
+    mkdir -p .cache
+    # /usr/bin: the one of python3-venv, whatever else is in PATH.
+    /usr/bin/python3 -m venv .cache/venv
+    .cache/venv/bin/pip install --quiet --disable-pip-version-check "${python_packages[@]}"
+    echo "$wanted" >.cache/venv/wanted
+}
+
+[ $# -gt 0 ] || { echo "usage: scripts/deps.sh build|demo|test|bench|valgrind..." >&2; exit 2; }
+check_host
+for purpose in "$@"; do
+    case $purpose in
+        build) install_packages "${build[@]}" ;;
+        demo) install_packages "${demo[@]}" ;;
+        test)
+            install_packages "${test[@]}"
+            install_nextest
+            install_python
+            ;;
+        bench) install_packages "${bench[@]}" ;;
+        valgrind) install_packages "${valgrind[@]}" ;;
+        *) echo "deps: unknown purpose $purpose" >&2; exit 2 ;;
+    esac
+done
