@@ -1,0 +1,203 @@
+//! The one place where an error meets a status and PVE's error envelope. Which message an error has
+//! is decided where the error is defined; which status it gets, here.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use hyper::ext::ReasonPhrase;
+use serde_json::{Map, Value, json};
+
+use crate::envelope::{Format, JSON};
+
+/// What a client is told instead of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    status: StatusCode,
+    message: String,
+    errors: BTreeMap<String, String>,
+}
+
+impl ApiError {
+    /// `message` is PVE's text without the newline that Perl's `die` ends it with.
+    pub fn new(status: StatusCode, message: impl fmt::Display) -> Self {
+        Self { status, message: message.to_string(), errors: BTreeMap::new() }
+    }
+
+    /// Perl's plain `die`: a 500, and clients rely on it, for a missing guest as for a full disk.
+    pub fn die(message: impl fmt::Display) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+    }
+
+    /// One parameter is wrong.
+    pub fn param(name: &str, message: impl fmt::Display) -> Self {
+        Self::params([(name.to_owned(), message.to_string())].into())
+    }
+
+    pub(crate) fn params(errors: BTreeMap<String, String>) -> Self {
+        let message = "Parameter verification failed.".to_owned();
+        Self { status: StatusCode::BAD_REQUEST, message, errors }
+    }
+
+    /// `what` is what PVE puts in brackets: the path and privilege, or the rule that was broken.
+    pub fn forbidden(what: impl fmt::Display) -> Self {
+        Self::new(StatusCode::FORBIDDEN, format_args!("Permission check failed ({what})"))
+    }
+
+    /// The path and method that nobody answers, as the client wrote it.
+    pub(crate) fn unknown(method: &str, path: &str) -> Self {
+        let message = format_args!("Method '{method} {path}' not implemented");
+        Self::new(StatusCode::NOT_IMPLEMENTED, message)
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub fn errors(&self) -> &BTreeMap<String, String> {
+        &self.errors
+    }
+
+    /// The body, and for `extjs` the 200 that hides the status inside it.
+    pub(crate) fn respond(&self, format: Format) -> Response {
+        let mut body = Map::new();
+        body.insert("data".to_owned(), Value::Null);
+        body.insert("message".to_owned(), self.wire_message().into());
+        if !self.errors.is_empty() {
+            body.insert("errors".to_owned(), json!(self.errors));
+        }
+        let status = match format {
+            Format::Json => self.status,
+            Format::ExtJs => {
+                body.insert("success".to_owned(), 0.into());
+                body.insert("status".to_owned(), self.wire_status());
+                StatusCode::OK
+            }
+        };
+        let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static(JSON))];
+        let mut response = (status, content_type, Value::Object(body).to_string()).into_response();
+        if format == Format::Json {
+            set_reason(&mut response, &self.message);
+        }
+        response
+    }
+
+    /// A `die` text keeps its newline; the text for an unknown method is made without one.
+    fn wire_message(&self) -> String {
+        if self.status == StatusCode::NOT_IMPLEMENTED || self.message.ends_with('\n') {
+            return self.message.clone();
+        }
+        format!("{}\n", self.message)
+    }
+
+    /// Perl exceptions carry their code as text; a plain `die` gets a number.
+    fn wire_status(&self) -> Value {
+        match self.status {
+            StatusCode::INTERNAL_SERVER_ERROR | StatusCode::NOT_IMPLEMENTED => {
+                self.status.as_u16().into()
+            }
+            status => status.as_str().into(),
+        }
+    }
+}
+
+/// The message up to its first newline, which some clients show and nothing else.
+pub(crate) fn set_reason(response: &mut Response, message: &str) {
+    let line = message.lines().next().unwrap_or_default();
+    match ReasonPhrase::try_from(line.as_bytes().to_vec()) {
+        Ok(reason) => {
+            response.extensions_mut().insert(reason);
+        }
+        Err(_) => {
+            tracing::debug!("message cannot be a reason phrase, the client sees the usual one")
+        }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.status.as_u16(), self.message)
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+/// As json; the guard, which knows the format, words it anew for `extjs`.
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.respond(Format::Json);
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+    use rstest::rstest;
+
+    use super::*;
+
+    async fn body(response: Response) -> Value {
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    fn reason(response: &Response) -> String {
+        let reason = response.extensions().get::<ReasonPhrase>().unwrap();
+        String::from_utf8(reason.as_bytes().to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn says_the_message_twice() {
+        let error = ApiError::die("CT 102 already running");
+
+        let response = error.respond(Format::Json);
+
+        assert_eq!(response.status(), 500);
+        assert_eq!(reason(&response), "CT 102 already running");
+        assert_eq!(
+            body(response).await,
+            json!({"data": null, "message": "CT 102 already running\n"})
+        );
+    }
+
+    #[tokio::test]
+    async fn keeps_the_reason_to_one_line() {
+        let error = ApiError::forbidden("URI '/access/password' not available\n");
+
+        let response = error.respond(Format::Json);
+
+        assert_eq!(
+            reason(&response),
+            "Permission check failed (URI '/access/password' not available"
+        );
+    }
+
+    #[rstest]
+    #[case::exception(ApiError::param("vmid", "x"), json!("400"))]
+    #[case::forbidden(ApiError::forbidden("/vms/100, VM.Audit"), json!("403"))]
+    #[case::died(ApiError::die("x"), json!(500))]
+    #[case::unknown(ApiError::unknown("GET", "/x"), json!(501))]
+    #[tokio::test]
+    async fn hides_the_status_in_extjs(#[case] error: ApiError, #[case] status: Value) {
+        let response = error.respond(Format::ExtJs);
+
+        assert_eq!(response.status(), 200);
+        let body = body(response).await;
+        assert_eq!(body["status"], status);
+        assert_eq!(body["success"], json!(0));
+    }
+
+    #[tokio::test]
+    async fn ends_no_line_after_an_unknown_method() {
+        let response = ApiError::unknown("GET", "/doesnotexist").respond(Format::Json);
+
+        assert_eq!(body(response).await["message"], "Method 'GET /doesnotexist' not implemented");
+    }
+}
