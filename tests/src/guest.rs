@@ -1,0 +1,172 @@
+//! One container through the API, and the tasks that change it.
+
+use serde_json::Value;
+
+use crate::daemon::{Daemon, NODE};
+use crate::eventually;
+use crate::http::Reply;
+
+/// A task that has ended.
+#[derive(Clone, Debug)]
+pub struct Task {
+    pub upid: String,
+    pub exitstatus: String,
+    pub log: String,
+}
+
+impl Task {
+    /// The task's log, if it ended well.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.exitstatus, "OK", "{}", self.log);
+        self.log
+    }
+
+    /// What it ended with, if not well: one line.
+    #[track_caller]
+    pub fn failed(self) -> String {
+        assert!(
+            self.exitstatus != "OK" && !self.exitstatus.starts_with("WARNINGS"),
+            "it ended well: {}",
+            self.log
+        );
+        assert!(!self.exitstatus.contains('\n'));
+        self.exitstatus
+    }
+}
+
+impl Daemon {
+    /// Wait for the task that an answer names.
+    #[track_caller]
+    pub fn task(&self, reply: &Reply) -> Task {
+        let upid = reply.data().as_str().expect("a UPID").to_owned();
+        self.task_of(&upid)
+    }
+
+    #[track_caller]
+    pub fn task_of(&self, upid: &str) -> Task {
+        let path = format!("/nodes/{NODE}/tasks/{upid}");
+        let exitstatus = eventually(120, &format!("the end of {upid}"), || {
+            let status = self.get(&format!("{path}/status")).data();
+            (status["status"] == "stopped").then(|| {
+                status["exitstatus"].as_str().expect("a stopped task has an exit status").to_owned()
+            })
+        });
+        let lines = self.get(&format!("{path}/log?limit=0")).data();
+        let lines: Vec<_> =
+            lines.as_array().unwrap().iter().map(|line| line["t"].as_str().unwrap()).collect();
+        Task { upid: upid.to_owned(), exitstatus, log: lines.join("\n") }
+    }
+
+    pub fn guest(&self, vmid: u32) -> Guest<'_> {
+        Guest { daemon: self, vmid }
+    }
+
+    /// Create one from the template `name`, with these parameters beside vmid and template.
+    #[track_caller]
+    pub fn create(&self, vmid: u32, template: &str, parameters: &[(&str, &str)]) -> Guest<'_> {
+        self.try_create(vmid, template, parameters).ok();
+        self.guest(vmid)
+    }
+
+    #[track_caller]
+    pub fn try_create(&self, vmid: u32, template: &str, parameters: &[(&str, &str)]) -> Task {
+        self.task(&self.post_create(vmid, template, parameters))
+    }
+
+    pub fn post_create(&self, vmid: u32, template: &str, parameters: &[(&str, &str)]) -> Reply {
+        let vmid = vmid.to_string();
+        let template = format!("local:vztmpl/{template}");
+        let mut all = vec![("vmid", vmid.as_str()), ("ostemplate", template.as_str())];
+        all.extend(parameters);
+        self.post(&format!("/nodes/{NODE}/lxc"), &all)
+    }
+}
+
+#[derive(Clone, Copy)]
+pub struct Guest<'d> {
+    daemon: &'d Daemon,
+    pub vmid: u32,
+}
+
+impl Guest<'_> {
+    fn path(&self, rest: &str) -> String {
+        format!("/nodes/{NODE}/lxc/{}{rest}", self.vmid)
+    }
+
+    /// POST status/`verb`.
+    pub fn post(&self, verb: &str, parameters: &[(&str, &str)]) -> Reply {
+        self.daemon.post(&self.path(&format!("/status/{verb}")), parameters)
+    }
+
+    #[track_caller]
+    pub fn task(&self, verb: &str, parameters: &[(&str, &str)]) -> Task {
+        self.daemon.task(&self.post(verb, parameters))
+    }
+
+    #[track_caller]
+    pub fn start(&self) -> String {
+        self.task("start", &[]).ok()
+    }
+
+    #[track_caller]
+    pub fn stop(&self) -> String {
+        self.task("stop", &[]).ok()
+    }
+
+    pub fn delete(&self) -> Reply {
+        self.daemon.delete(&self.path(""))
+    }
+
+    #[track_caller]
+    pub fn destroy(&self) {
+        self.daemon.task(&self.delete()).ok();
+        assert!(!self.daemon.config_path(self.vmid).exists());
+    }
+
+    pub fn current(&self) -> Value {
+        self.daemon.get(&self.path("/status/current")).data()
+    }
+
+    pub fn status(&self) -> String {
+        self.current()["status"].as_str().unwrap().to_owned()
+    }
+
+    pub fn config(&self) -> Value {
+        self.daemon.get(&self.path("/config")).data()
+    }
+
+    pub fn put_config(&self, parameters: &[(&str, &str)]) -> Reply {
+        self.daemon.put(&self.path("/config"), parameters)
+    }
+
+    /// What PVE's API has no words for.
+    pub fn oci(&self) -> Value {
+        self.daemon.get(&format!("/nodes/{NODE}/oci/containers/{}", self.vmid)).data()
+    }
+
+    /// What the container wrote, its latest lines.
+    pub fn output(&self) -> String {
+        let lines =
+            self.daemon.get(&format!("/nodes/{NODE}/oci/containers/{}/logs", self.vmid)).data();
+        let lines: Vec<_> =
+            lines.as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+        lines.join("\n")
+    }
+
+    #[track_caller]
+    pub fn wait_for_output(&self, text: &str) -> String {
+        eventually(30, &format!("{text:?} in the output of CT {}", self.vmid), || {
+            Some(self.output()).filter(|output| output.contains(text))
+        })
+    }
+
+    /// Wait until it has ended by itself; its exit record.
+    #[track_caller]
+    pub fn wait(&self) -> Value {
+        eventually(60, &format!("the end of CT {}", self.vmid), || {
+            let oci = self.oci();
+            (self.status() == "stopped" && !oci["exit"].is_null()).then(|| oci["exit"].clone())
+        })
+    }
+}
