@@ -1,5 +1,10 @@
 //! What a client can see: newtypes, PVE's method table, the parameter check, answers, the document.
 
+pub mod check;
+pub mod format;
+pub mod property_string;
+pub mod schema;
+
 mod auth_id;
 mod digest;
 mod lenient;
