@@ -28,9 +28,16 @@ pub fn binary(name: &str) -> PathBuf {
 pub struct Builder {
     folder: tempfile::TempDir,
     options: Vec<String>,
+    tls: bool,
 }
 
 impl Builder {
+    /// With the certificate it makes itself; our own client does not speak TLS.
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
     pub fn option(mut self, option: &str) -> Self {
         self.options.push(option.to_owned());
         self
@@ -51,6 +58,7 @@ impl Builder {
             _folder: self.folder,
             root,
             options: self.options,
+            tls: self.tls,
             child: None,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             token: String::new(),
@@ -64,6 +72,7 @@ pub struct Daemon {
     _folder: tempfile::TempDir,
     root: PathBuf,
     options: Vec<String>,
+    tls: bool,
     child: Option<Child>,
     address: SocketAddr,
     token: String,
@@ -76,7 +85,7 @@ impl Daemon {
 
     pub fn builder() -> Builder {
         let folder = tempfile::Builder::new().prefix("lxcri-test-").tempdir().unwrap();
-        Builder { folder, options: Vec::new() }
+        Builder { folder, options: Vec::new(), tls: false }
     }
 
     /// Start it, on the root as it is, and wait until it answers.
@@ -87,10 +96,11 @@ impl Daemon {
         let log =
             fs_err::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
         let child = Command::new(binary("proxmox-lxcri"))
-            .args(["serve", "--node", NODE, "--plain-http", "--root"])
+            .args(["serve", "--node", NODE, "--root"])
             .arg(&self.root)
             .args(["--listen", &self.address.to_string()])
             .args(&self.options)
+            .args((!self.tls).then_some("--plain-http"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap().into_parts().0)
             .stderr(log.into_parts().0)

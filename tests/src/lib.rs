@@ -17,6 +17,12 @@ pub use left_behind::{descriptors, left_behind, processes_of};
 pub use machine::require_machine;
 pub use rootfs::{APPLETS, Content, rootfs};
 
+/// `secret-word` as `shadow.cfg` may hold it.
+pub const BCRYPT_OF_SECRET_WORD: &str =
+    "$2b$04$NNzKkORFPThiYCSEMfJ56uIC6iL5D/PEpXrSK/7DU4T5ru3TZ0PBi";
+pub const SHA256_OF_SECRET_WORD: &str =
+    "$5$PXDPZWOEqWCyhspX$rAeOUyL.Rrwwe.ThJKj8RGRbJg1tsYMMxTetJuqR.n5";
+
 /// Call `look` until it returns something; panic with `what` after `seconds`.
 pub fn eventually<T>(seconds: u64, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(seconds);

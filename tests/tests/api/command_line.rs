@@ -1,0 +1,52 @@
+//! A start that cannot be: one line on stderr that names the cause, and a non-zero exit.
+
+use std::process::{Command, Output};
+
+use tests::{Daemon, binary};
+
+fn serve(arguments: &[&str]) -> Output {
+    Command::new(binary("proxmox-lxcri")).arg("serve").args(arguments).output().unwrap()
+}
+
+#[track_caller]
+fn fails(output: &Output, words: &[&str]) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{text}");
+    let last = text.lines().last().unwrap_or_default();
+    for word in words {
+        assert!(last.contains(word), "{word:?} is not in {text:?}");
+    }
+}
+
+#[test]
+fn a_second_daemon_on_one_root_is_refused() {
+    let daemon = Daemon::start();
+    let root = daemon.root().to_str().unwrap();
+    fails(
+        &serve(&["--root", root, "--node", "pve1", "--plain-http", "--listen", "127.0.0.1:0"]),
+        &["another daemon"],
+    );
+    assert_eq!(daemon.get("/version").status, 200);
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let daemon = Daemon::start();
+    let other = tempfile::tempdir().unwrap();
+    let address = daemon.address().to_string();
+    let root = other.path().to_str().unwrap();
+    fails(
+        &serve(&["--root", root, "--node", "pve1", "--plain-http", "--listen", &address]),
+        &[&address],
+    );
+}
+
+#[test]
+fn a_certificate_that_is_missing_is_named() {
+    let other = tempfile::tempdir().unwrap();
+    let root = other.path().to_str().unwrap();
+    let options = ["--tls-cert", "/nowhere/cert.pem", "--tls-key", "/nowhere/key.pem"];
+    let all =
+        [&["--root", root, "--node", "pve1", "--listen", "127.0.0.1:0"][..], &options].concat();
+    fails(&serve(&all), &["/nowhere/"]);
+}
