@@ -1,0 +1,318 @@
+//! What a container costs: our monitor alone and our daemon over HTTP beside `crun run`, all with the
+//! same bundle of `/bin/true`, interleaved round by round on one machine. Prints a table and writes it
+//! as JSON. `bench/run` prepares the machine.
+#![expect(clippy::unwrap_used, reason = "a bench that cannot measure has nothing better to do")]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tests::{Client, Content, Daemon, NODE, binary, eventually, form, processes_of, rootfs};
+
+/// Times by what they are of, in milliseconds.
+type Times = BTreeMap<&'static str, Vec<f64>>;
+
+const CRUN: &str = "crun run, whole life";
+const MONITOR_RUNNING: &str = "lxcri-monitor, to RUNNING";
+const MONITOR_LIFE: &str = "lxcri-monitor, whole life";
+const HTTP_CREATE: &str = "HTTP create, to the task's end";
+const HTTP_ANSWER: &str = "HTTP POST start, to the answer";
+const HTTP_START: &str = "HTTP POST start, to RUNNING";
+const HTTP_DELETE: &str = "HTTP delete, to the task's end";
+const HTTP_READ: &str = "HTTP GET status/current";
+
+fn main() {
+    let out = std::env::args().nth(1).expect("the file to write");
+    let rounds = std::env::var("LXCRI_ROUNDS").map_or(60, |text| text.parse().unwrap());
+    let daemon = Daemon::start();
+    rootfs(&daemon.templates(), "busybox.tar.gz", &Content::default());
+    let api = &mut Api::new(&daemon);
+    let fresh = memory(daemon.pid());
+
+    // CT 100 is run by the monitor alone and gives crun its bundle.
+    api.create(100, "/bin/true");
+    monitor(&daemon, 100);
+    let bundle = bundle(&daemon, 100);
+
+    let mut times = Times::new();
+    for round in 0..rounds + 5 {
+        let mut now = Times::new();
+        now.entry(CRUN).or_default().push(crun(&bundle));
+        let (running, life) = monitor(&daemon, 100);
+        now.entry(MONITOR_RUNNING).or_default().push(running);
+        now.entry(MONITOR_LIFE).or_default().push(life);
+        now.entry(HTTP_CREATE).or_default().push(api.create(101, "/bin/true"));
+        let (answer, start) = api.start(101);
+        now.entry(HTTP_ANSWER).or_default().push(answer);
+        now.entry(HTTP_START).or_default().push(start);
+        api.wait_stopped(101);
+        now.entry(HTTP_READ).or_default().push(milliseconds(|| drop(api.status(101))));
+        now.entry(HTTP_DELETE).or_default().push(api.delete(101));
+        // The first five warm the caches of everybody.
+        if round >= 5 {
+            now.into_iter().for_each(|(name, value)| times.entry(name).or_default().extend(value));
+        }
+    }
+    std::thread::sleep(Duration::from_secs(2));
+    let idle = memory(daemon.pid());
+
+    api.create(102, "/bin/sleep 1000");
+    api.start(102);
+    let found = processes_of(daemon.root());
+    let (pid, _) = found.iter().find(|(_, line)| line.contains("lxcri-monitor run")).unwrap();
+    let of_monitor = memory(u32::try_from(*pid).unwrap());
+    api.task("POST", &format!("/nodes/{NODE}/lxc/102/status/stop"), "");
+    api.delete(102);
+    api.delete(100);
+
+    let result = result(
+        &times,
+        rounds,
+        [
+            ("daemon, fresh", fresh),
+            ("daemon, idle after the rounds", idle),
+            ("monitor of a sleeping container", of_monitor),
+        ],
+    );
+    print(&result).unwrap();
+    fs_err::write(&out, serde_json::to_string_pretty(&result).unwrap() + "\n").unwrap();
+}
+
+fn milliseconds(work: impl FnOnce()) -> f64 {
+    let begun = Instant::now();
+    work();
+    begun.elapsed().as_secs_f64() * 1000.0
+}
+
+/// The bundle as our monitor wrote it, on the same folder, for crun's own use.
+fn bundle(daemon: &Daemon, vmid: u32) -> tempfile::TempDir {
+    let written = daemon.root().join(format!("run/proxmox-lxcri/{vmid}/config.json"));
+    let mut spec: Value = serde_json::from_slice(&fs_err::read(written).unwrap()).unwrap();
+    let images = daemon.root().join(format!("var/lib/vz/images/{vmid}"));
+    let volume = fs_err::read_dir(images).unwrap().next().unwrap().unwrap().path();
+    spec["root"]["path"] = json!(volume);
+    spec["process"]["terminal"] = json!(false);
+    spec["linux"]["cgroupsPath"] = json!("/lxcri-bench/crun");
+    let folder = tempfile::tempdir().unwrap();
+    fs_err::write(folder.path().join("config.json"), spec.to_string()).unwrap();
+    folder
+}
+
+fn crun(bundle: &tempfile::TempDir) -> f64 {
+    let mut said = Vec::new();
+    let mut success = false;
+    let time = milliseconds(|| {
+        let out = Command::new("crun")
+            .args(["--root", "/run/lxcri-bench-crun", "run", "--bundle"])
+            .arg(bundle.path())
+            .arg("lxcri-bench")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        success = out.status.success();
+        said = out.stderr;
+    });
+    assert!(success, "crun run failed: {}", String::from_utf8_lossy(&said));
+    time
+}
+
+/// Time to the line RUNNING, and to the end of the process.
+fn monitor(daemon: &Daemon, vmid: u32) -> (f64, f64) {
+    let begun = Instant::now();
+    let mut child = Command::new(binary("lxcri-monitor"))
+        .args(["run", "--node", NODE, "--root"])
+        .arg(daemon.root())
+        .arg(vmid.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let running = begun.elapsed().as_secs_f64() * 1000.0;
+    let status = child.wait().unwrap();
+    let life = begun.elapsed().as_secs_f64() * 1000.0;
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(status.success() && line.starts_with("RUNNING "), "{status}: {line}{said}");
+    (running, life)
+}
+
+/// One kept connection, as clients keep it.
+struct Api {
+    client: Client,
+    authorization: String,
+}
+
+impl Api {
+    fn new(daemon: &Daemon) -> Self {
+        let authorization = format!("PVEAPIToken={}", daemon.token());
+        Self { client: Client::new(daemon.address()), authorization }
+    }
+
+    fn call(&mut self, method: &str, path: &str, body: &str) -> Value {
+        let mut headers = vec![("Authorization", self.authorization.as_str())];
+        if !body.is_empty() {
+            headers.push(("Content-Type", "application/x-www-form-urlencoded"));
+        }
+        self.client.request(&format!("{method} /api2/json{path}"), &headers, body.as_bytes()).data()
+    }
+
+    /// Time to the answer and to the task's end.
+    fn task(&mut self, method: &str, path: &str, body: &str) -> (f64, f64) {
+        let begun = Instant::now();
+        let upid = self.call(method, path, body).as_str().unwrap().to_owned();
+        let answer = begun.elapsed().as_secs_f64() * 1000.0;
+        let status = format!("/nodes/{NODE}/tasks/{upid}/status");
+        loop {
+            let now = self.call("GET", &status, "");
+            if now["status"] == "stopped" {
+                let end = begun.elapsed().as_secs_f64() * 1000.0;
+                let good = now["exitstatus"].as_str().unwrap();
+                assert!(good == "OK" || good.starts_with("WARNINGS"), "{upid}: {good}");
+                return (answer, end);
+            }
+            // Polling costs the daemon what it needs for its work: not more often than this.
+            std::thread::sleep(Duration::from_micros(300));
+        }
+    }
+
+    fn create(&mut self, vmid: u32, entrypoint: &str) -> f64 {
+        let body = form(&[
+            ("vmid", &vmid.to_string()),
+            ("ostemplate", "local:vztmpl/busybox.tar.gz"),
+            ("rootfs", "local:0"),
+            ("memory", "64"),
+            ("swap", "0"),
+            ("unprivileged", "1"),
+            ("entrypoint", entrypoint),
+        ]);
+        self.task("POST", &format!("/nodes/{NODE}/lxc"), &body).1
+    }
+
+    /// The task of a start ends when the container runs.
+    fn start(&mut self, vmid: u32) -> (f64, f64) {
+        self.task("POST", &format!("/nodes/{NODE}/lxc/{vmid}/status/start"), "")
+    }
+
+    fn delete(&mut self, vmid: u32) -> f64 {
+        self.task("DELETE", &format!("/nodes/{NODE}/lxc/{vmid}"), "").1
+    }
+
+    fn status(&mut self, vmid: u32) -> Value {
+        self.call("GET", &format!("/nodes/{NODE}/lxc/{vmid}/status/current"), "")
+    }
+
+    fn wait_stopped(&mut self, vmid: u32) {
+        eventually(10, "the end of /bin/true", || {
+            (self.status(vmid)["status"] == "stopped").then_some(())
+        });
+    }
+}
+
+/// Resident and proportional set, in KiB.
+fn memory(pid: u32) -> (u64, u64) {
+    let text =
+        fs_err::read_to_string(Path::new("/proc").join(pid.to_string()).join("smaps_rollup"))
+            .unwrap();
+    let field = |name: &str| -> u64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    (field("Rss:"), field("Pss:"))
+}
+
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    // Nearest rank; the share is between 0 and 1 and the list is short.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a rank in a short list"
+    )]
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted[rank.clamp(1, sorted.len()) - 1]
+}
+
+fn result(times: &Times, rounds: u32, memory: [(&str, (u64, u64)); 3]) -> Value {
+    let tenth = |value: f64| (value * 100.0).round() / 100.0;
+    let order = [
+        CRUN,
+        MONITOR_RUNNING,
+        MONITOR_LIFE,
+        HTTP_START,
+        HTTP_ANSWER,
+        HTTP_CREATE,
+        HTTP_DELETE,
+        HTTP_READ,
+    ];
+    let mut median = BTreeMap::new();
+    let rows: Vec<_> = order
+        .iter()
+        .map(|name| {
+            let mut sorted = times[name].clone();
+            sorted.sort_by(f64::total_cmp);
+            median.insert(*name, quantile(&sorted, 0.5));
+            json!({"what": name, "median_ms": tenth(quantile(&sorted, 0.5)), "p99_ms": tenth(quantile(&sorted, 0.99))})
+        })
+        .collect();
+    let sizes: Vec<_> = memory
+        .iter()
+        .map(|(name, (rss, pss))| json!({"what": name, "rss_kib": rss, "pss_kib": pss}))
+        .collect();
+    let budget = |what: &str, value: f64, limit: f64, unit: &str| json!({"what": what, "value": tenth(value), "limit": tenth(limit), "unit": unit, "met": value <= limit});
+    #[expect(clippy::cast_precision_loss, reason = "memory sizes are far below 2^52 KiB")]
+    let mib = |kib: u64| kib as f64 / 1024.0;
+    let budgets = [
+        budget(
+            "start over HTTP within 1.5 x crun + 15 ms",
+            median[HTTP_START],
+            1.5 * median[CRUN] + 15.0,
+            "ms",
+        ),
+        budget("create over HTTP 20 times faster than 2 s", median[HTTP_CREATE], 100.0, "ms"),
+        budget("monitor's proportional memory", mib(memory[2].1.1), 4.0, "MiB"),
+        budget("idle daemon's resident memory", mib(memory[1].1.0), 25.0, "MiB"),
+    ];
+    let crun = Command::new("crun").arg("--version").output().unwrap().stdout;
+    json!({
+        "rounds": rounds,
+        "kernel": fs_err::read_to_string("/proc/sys/kernel/osrelease").unwrap().trim(),
+        "cpus": std::thread::available_parallelism().unwrap().get(),
+        "crun": String::from_utf8_lossy(&crun).lines().next(),
+        "times": rows,
+        "memory": sizes,
+        "budgets": budgets,
+    })
+}
+
+fn print(result: &Value) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let rows = |key: &str| result[key].as_array().unwrap().clone();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    writeln!(
+        out,
+        "/bin/true, medians of {} interleaved rounds; {}",
+        result["rounds"],
+        text(&result["crun"])
+    )?;
+    writeln!(out, "{:<34}{:>12}{:>12}", "", "median ms", "p99 ms")?;
+    for row in rows("times") {
+        writeln!(out, "{:<34}{:>12}{:>12}", text(&row["what"]), row["median_ms"], row["p99_ms"])?;
+    }
+    writeln!(out, "\n{:<34}{:>12}{:>12}", "", "RSS KiB", "PSS KiB")?;
+    for row in rows("memory") {
+        writeln!(out, "{:<34}{:>12}{:>12}", text(&row["what"]), row["rss_kib"], row["pss_kib"])?;
+    }
+    writeln!(out)?;
+    for row in rows("budgets") {
+        let met = if row["met"] == true { "met" } else { "MISSED" };
+        let (what, unit) = (text(&row["what"]), text(&row["unit"]));
+        writeln!(out, "{:<44}{:>8} of {:>7} {unit}: {met}", what, row["value"], row["limit"])?;
+    }
+    Ok(())
+}
