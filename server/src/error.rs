@@ -7,6 +7,8 @@ use std::fmt;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::ext::ReasonPhrase;
+use openapi::check::ParamErrors;
+use pve_integration::access::{Denied, KeyError};
 use serde_json::{Map, Value, json};
 
 use crate::envelope::{Format, JSON};
@@ -133,6 +135,25 @@ impl IntoResponse for ApiError {
         let mut response = self.respond(Format::Json);
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+impl From<ParamErrors> for ApiError {
+    fn from(errors: ParamErrors) -> Self {
+        Self::params(errors.0)
+    }
+}
+
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> Self {
+        Self::new(StatusCode::FORBIDDEN, denied)
+    }
+}
+
+impl From<KeyError> for ApiError {
+    fn from(err: KeyError) -> Self {
+        tracing::error!(error = %err, "cannot read who may do what: {err}");
+        Self::die(err)
     }
 }
 

@@ -86,6 +86,14 @@ impl Listener {
         Ok(Self::Unix(listener))
     }
 
+    /// Where it listens in fact: port 0 asks the kernel for a free one.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Plain(listener) | Self::Tls(listener, _) => listener.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
     async fn accept(&self) -> io::Result<(Stream, Peer)> {
         match self {
             Self::Plain(listener) => {

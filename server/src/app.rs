@@ -1,0 +1,64 @@
+//! What every handler can reach: one value, cheap to clone, that owns the services.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use openapi::NodeName;
+use pve_integration::layout::Root;
+
+use crate::access_store::AccessStore;
+use crate::guests::Guests;
+use crate::host_status::HostStatus;
+use crate::tasks::Tasks;
+
+/// The daemon's services.
+#[derive(Clone)]
+pub struct App(Arc<Services>);
+
+struct Services {
+    root: Root,
+    node: NodeName,
+    access: AccessStore,
+    tasks: Tasks,
+    guests: Guests,
+    host: HostStatus,
+}
+
+impl App {
+    /// `monitor` is the program that runs one container.
+    pub fn new(root: Root, node: NodeName, monitor: PathBuf) -> Self {
+        let tasks = Tasks::new(root.clone(), node.clone());
+        Self(Arc::new(Services {
+            access: AccessStore::new(root.clone()),
+            guests: Guests::new(root.clone(), node.clone(), tasks.clone(), monitor),
+            host: HostStatus::new(root.clone()),
+            tasks,
+            root,
+            node,
+        }))
+    }
+
+    pub fn root(&self) -> &Root {
+        &self.0.root
+    }
+
+    pub fn node(&self) -> &NodeName {
+        &self.0.node
+    }
+
+    pub fn access(&self) -> &AccessStore {
+        &self.0.access
+    }
+
+    pub fn tasks(&self) -> &Tasks {
+        &self.0.tasks
+    }
+
+    pub fn guests(&self) -> &Guests {
+        &self.0.guests
+    }
+
+    pub(crate) fn host(&self) -> &HostStatus {
+        &self.0.host
+    }
+}

@@ -1,0 +1,278 @@
+//! Everything between a request and a handler, in PVE's order (pve-manager's `PVE/HTTPServer.pm`,
+//! `auth_handler` and `rest_handler`): the verb, the URL, who asks, the body, the formatter, the
+//! method, conflicting and forbidden parameters, permissions, the node, the parameter check. It is
+//! driven by the method table; no handler repeats any of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method as Verb, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use openapi::AuthId;
+use openapi::check::{self, Given, Input};
+use openapi::schema::{Method, Permissions};
+use pve_integration::access::AuthError;
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
+use tokio::time::{Instant, sleep_until};
+use tower::ServiceExt as _;
+use tracing::{Instrument as _, Span, field};
+
+use crate::app::App;
+use crate::body;
+use crate::credentials::{CSRF, Credentials};
+use crate::envelope::{self, JSON};
+use crate::error::ApiError;
+use crate::extract::{Caller, Checked, unknown_node};
+use crate::listen::Peer;
+use crate::refusal::Refusal;
+use crate::routes::{Found, Routes};
+use crate::target::{self, Target};
+
+/// Whoever is not known waits, counted from the request's start, so that guessing is slow.
+const UNAUTHORIZED_DELAY: Duration = Duration::from_secs(3);
+
+/// Served beside the API, to anyone: it says what the program can do, not what it holds.
+pub(crate) const DOCUMENT: &str = "/api2/openapi.json";
+
+#[derive(Clone)]
+pub(crate) struct Guard {
+    app: App,
+    routes: Arc<Routes>,
+    handlers: Router,
+    document: Bytes,
+}
+
+impl Guard {
+    pub(crate) fn new(app: App, routes: Routes, handlers: Router, document: String) -> Self {
+        Self { app, routes: Arc::new(routes), handlers, document: document.into() }
+    }
+}
+
+/// The one entry.
+pub(crate) async fn serve(State(guard): State<Guard>, request: Request<Body>) -> Response {
+    let start = Instant::now();
+    // Never the query: it may hold secrets.
+    let span = tracing::info_span!(
+        "request",
+        verb = %request.method(),
+        path = request.uri().path(),
+        user.id = field::Empty
+    );
+    let mut response = match guard.answer(request, start).instrument(span).await {
+        Ok(response) => response,
+        Err(refusal) => {
+            let response = refusal.into_response();
+            delay(response.status(), start).await;
+            response
+        }
+    };
+    if response.status().as_u16() >= 400 {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
+}
+
+async fn delay(status: StatusCode, start: Instant) {
+    if status == StatusCode::UNAUTHORIZED {
+        sleep_until(start + UNAUTHORIZED_DELAY).await;
+    }
+}
+
+/// Who asks, and how it was shown.
+struct Identity {
+    /// Nobody, where that is enough.
+    caller: Option<Caller>,
+    by_token: bool,
+}
+
+impl Guard {
+    /// `Err` is what is answered before there is a formatter.
+    async fn answer(&self, request: Request<Body>, start: Instant) -> Result<Response, Refusal> {
+        let (parts, body) = request.into_parts();
+        let verb = &parts.method;
+        if !matches!(*verb, Verb::GET | Verb::POST | Verb::PUT | Verb::DELETE) {
+            let reason = format!("method '{verb}' not available");
+            return Err(Refusal::bare(StatusCode::NOT_IMPLEMENTED, reason));
+        }
+        body::check_transfer(&parts.headers)?;
+        if verb == Verb::GET && parts.uri.path() == DOCUMENT {
+            return Ok(self.document());
+        }
+        let (format, path) = match Target::parse(parts.uri.path()) {
+            Target::Api { format, path } => (format, path),
+            Target::NoFormat => {
+                return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "no such uri"));
+            }
+            Target::File(path) => return Err(Refusal::no_such_file(&path)),
+        };
+        let found = self.routes.find(verb, &path);
+        let identity = self.identify(&parts, found.as_ref(), &format)?;
+        let body = body::read(verb, &parts.headers, body).await?;
+        let Some(format) = target::formatter(&format) else {
+            let message = format!("no formatter for uri {path}, {format}");
+            return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, message));
+        };
+        let response = match found {
+            None => ApiError::unknown(verb.as_str(), &path).into_response(),
+            Some(found) => {
+                let query = check::parse_form(parts.uri.query().unwrap_or_default());
+                let input = Input { path: &found.variables, query, body };
+                match self.admit(&path, &found, input, identity, parts) {
+                    Ok(request) => self.dispatch(request).await,
+                    Err(error) => error.into_response(),
+                }
+            }
+        };
+        delay(response.status(), start).await;
+        Ok(envelope::reformat(response, format).await)
+    }
+
+    fn document(&self) -> Response {
+        let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static(JSON))];
+        (content_type, self.document.clone()).into_response()
+    }
+
+    async fn dispatch(&self, request: Request<Body>) -> Response {
+        match self.handlers.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    /// A method for everyone looks at no credentials, wrong ones included.
+    fn identify(
+        &self,
+        parts: &Parts,
+        found: Option<&Found>,
+        format: &str,
+    ) -> Result<Identity, Refusal> {
+        let credentials = Credentials::of(&parts.headers);
+        let by_token = credentials.is_token();
+        if found.is_some_and(|found| is_for_everyone(found.method)) {
+            return Ok(Identity { caller: None, by_token });
+        }
+        let access = self.app.access().current().map_err(|err| {
+            tracing::error!(error = %err, "cannot read who may do what: {err}");
+            Refusal::bare(StatusCode::INTERNAL_SERVER_ERROR, err.to_string())
+        })?;
+        let proved = |auth| Identity { caller: Some(Caller::proved(auth, access.clone())), by_token };
+        match &credentials {
+            Credentials::Token(secret) => match access.verify_token(secret.expose_secret()) {
+                Ok(token) => Ok(proved(AuthId::Token(token))),
+                Err(err) => Err(refuse(format, &err)),
+            },
+            Credentials::Ticket(ticket) => match access.verify_ticket(ticket.expose_secret()) {
+                Ok(user) => {
+                    if parts.method != Verb::GET {
+                        let sent = parts.headers.get(CSRF).and_then(|value| value.to_str().ok());
+                        if access.verify_csrf(&user, sent.unwrap_or_default()).is_err() {
+                            let reason = "Permission denied - invalid csrf token";
+                            return Err(Refusal::unauthorized(reason));
+                        }
+                    }
+                    Ok(proved(AuthId::User(user)))
+                }
+                Err(err) => Err(refuse(format, &err)),
+            },
+            Credentials::None => {
+                let peer = parts.extensions.get::<Peer>();
+                if peer.is_some_and(|peer| peer.is_local_root()) {
+                    return Ok(proved(AuthId::User(root())));
+                }
+                if format == "html" {
+                    return Err(Refusal::login_page());
+                }
+                Err(Refusal::unauthorized("No ticket"))
+            }
+        }
+    }
+
+    /// Judges a call; what comes out may be handled.
+    fn admit(
+        &self,
+        path: &str,
+        found: &Found,
+        input: Input<'_>,
+        identity: Identity,
+        mut parts: Parts,
+    ) -> Result<Request<Body>, ApiError> {
+        let method = found.method;
+        if let Some(errors) = check::conflicts(&input) {
+            return Err(errors.into());
+        }
+        if identity.by_token && !method.allowtoken {
+            return Err(ApiError::forbidden(format_args!(
+                "URI '{path}' not available with API token, need proper ticket.\n"
+            )));
+        }
+        let mut given = check::merge(method, input);
+        if let Some(caller) = identity.caller {
+            let param = |name: &str| given.get(name).and_then(plain);
+            Span::current().record("user.id", field::display(caller.auth()));
+            caller.access().allowed(Some(caller.auth()), method.permissions.as_ref(), &param)?;
+            parts.extensions.insert(caller);
+        }
+        self.settle_node(method, &mut given)?;
+        let checked = check::check_given(method, given)?;
+        parts.extensions.insert(Checked(Arc::new(checked)));
+
+        let mut request = Request::new(Body::empty());
+        *request.method_mut() = parts.method;
+        *request.uri_mut() = found.uri();
+        *request.extensions_mut() = parts.extensions;
+        Ok(request)
+    }
+
+    /// Puts our own name for `localhost`; refuses other nodes' names where a node has to answer.
+    fn settle_node(&self, method: &Method, given: &mut Given) -> Result<(), ApiError> {
+        let ours = self.app.node().as_str();
+        match given.get_mut("node") {
+            Some(Value::String(node)) if node == "localhost" => ours.clone_into(node),
+            Some(Value::String(node)) if node != ours && method.proxyto == Some("node") => {
+                return Err(unknown_node(node));
+            }
+            Some(_) | None => {}
+        }
+        Ok(())
+    }
+}
+
+/// A scalar as text, for rules that come before the check.
+fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(u8::from(*flag).to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+fn is_for_everyone(method: &Method) -> bool {
+    method.permissions == Some(Permissions::World)
+}
+
+/// A person with a browser gets a page, a program a status line. The log has the cause; the client
+/// must not learn which half was wrong.
+fn refuse(format: &str, cause: &AuthError) -> Refusal {
+    tracing::info!(error = %cause, "authentication failed: {cause}");
+    if format == "html" {
+        return Refusal::login_page();
+    }
+    // A ticket that waits for its second factor is none yet, to PVE.
+    let half = matches!(cause, AuthError::TicketHalf);
+    let reason = if half { "No ticket" } else { "Authentication failed!" };
+    Refusal::unauthorized(reason)
+}
+
+fn root() -> openapi::UserId {
+    "root@pam".parse().expect("a valid user id")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! The table of contents: every path the daemon answers, and what surrounds all of them.
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderValue, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
+use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::api;
+use crate::app::App;
+use crate::guard::{self, Guard};
+use crate::routes::Routes;
+
+/// PVE compresses what is longer.
+const COMPRESS_ABOVE: u64 = 1024;
+
+fn handlers() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(about())
+        .merge(api::root::router())
+        .merge(api::version::router())
+        .merge(api::access::router())
+        .merge(api::cluster::router())
+        .merge(api::nodes::router())
+        .merge(api::tasks::router())
+        .merge(api::storage::router())
+        .merge(api::lxc::router())
+        .merge(api::oci::router())
+}
+
+/// The whole service: what `listen` gives connections to.
+pub fn router(app: &App) -> Router {
+    let (handlers, document) = handlers().split_for_parts();
+    let routes = Routes::of(&document);
+    let document = openapi::document::complete(document)
+        .to_json()
+        .expect("a document is made of strings, numbers and maps");
+    let guard = Guard::new(app.clone(), routes, handlers.with_state(app.clone()), document);
+    Router::new()
+        .fallback(guard::serve)
+        .with_state(guard)
+        .layer(CompressionLayer::new().gzip(true).compress_when(SizeAbove::new(COMPRESS_ABOVE)))
+        .layer(from_fn(add_headers))
+}
+
+/// The OpenAPI 3.1 document of the API, made from the routes themselves.
+pub fn document() -> OpenApi {
+    openapi::document::complete(handlers().into_openapi())
+}
+
+fn about() -> OpenApi {
+    let info = InfoBuilder::new()
+        .title("proxmox-lxcri")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(
+            "Containers as guests of Proxmox VE: the container part of PVE's API, and below \
+             /nodes/{node}/oci what PVE lacks.",
+        ))
+        .build();
+    OpenApiBuilder::new().info(info).build()
+}
+
+/// What pveproxy says with every answer. hyper adds `Date`.
+async fn add_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::SERVER, HeaderValue::from_static("pve-api-daemon/3.0"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=0"));
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    let now = httpdate::fmt_http_date(std::time::SystemTime::now());
+    if let Ok(now) = HeaderValue::from_str(&now) {
+        headers.insert(header::EXPIRES, now);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+    use crate::routes::served;
+
+    /// What clients can rely on, one line a path; the whole document follows from it and from the
+    /// method table, which has its own tests.
+    #[test]
+    fn serves() {
+        let mut list = String::new();
+        for (path, verbs) in served(&document()) {
+            writeln!(list, "{path}: {}", verbs.join(" ")).unwrap();
+        }
+
+        insta::assert_snapshot!(list);
+    }
+
+    #[test]
+    fn declares_what_it_serves() {
+        Routes::of(&document()); // panics with the name of what is not in the method table
+    }
+
+    #[test]
+    fn gives_each_operation_its_own_id() {
+        let document = document();
+        let mut ids: Vec<_> = document
+            .paths
+            .paths
+            .values()
+            .flat_map(|item| [&item.get, &item.put, &item.post, &item.delete])
+            .flatten()
+            .map(|operation| operation.operation_id.clone().unwrap())
+            .collect();
+        ids.sort_unstable();
+        let all = ids.len();
+        ids.dedup();
+
+        assert_eq!(ids.len(), all);
+    }
+}

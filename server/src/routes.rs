@@ -1,0 +1,166 @@
+//! Which declared method a path and verb name. Made once from the served routes; finding one is a
+//! walk down a radix tree and no allocation beyond the path's own variables.
+
+#[cfg(test)]
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::OnceLock;
+
+use axum::http::{Method as Verb, Uri};
+use openapi::schema::{Method, methods};
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::path::PathItem;
+
+use crate::target;
+
+/// The one variable that takes the rest of the path, slashes and all (a volume's name has them).
+const GREEDY: &str = "/content/{volume}";
+
+/// Methods of PVE's that clients need and the table, which is about containers, leaves out.
+const BESIDE: &str = r#"[
+    {"path": "/", "method": "GET", "name": "index", "permissions": {"user": "all"},
+     "parameters": {}, "returns": {"type": "array"}},
+    {"path": "/nodes/{node}/qemu", "method": "GET", "name": "vmlist", "proxyto": "node",
+     "permissions": {"user": "all"},
+     "parameters": {"node": {"type": "string", "format": "pve-node"},
+                    "full": {"type": "boolean", "optional": true}},
+     "returns": {"type": "array"}}
+]"#;
+
+pub(crate) struct Routes(matchit::Router<Route>);
+
+struct Route {
+    template: String,
+    verbs: Verbs,
+}
+
+#[derive(Default)]
+struct Verbs {
+    get: Option<&'static Method>,
+    put: Option<&'static Method>,
+    post: Option<&'static Method>,
+    delete: Option<&'static Method>,
+}
+
+/// A method and the path's variables, decoded.
+pub(crate) struct Found {
+    pub(crate) method: &'static Method,
+    pub(crate) variables: Vec<(String, String)>,
+    template: String,
+}
+
+impl Routes {
+    /// Of everything the router serves. Each must be in the method table, from which the guard
+    /// knows who may call it and with what; a test of the router holds us to it.
+    pub(crate) fn of(document: &OpenApi) -> Self {
+        let mut router = matchit::Router::new();
+        for (template, item) in &document.paths.paths {
+            let route = Route { template: template.clone(), verbs: Verbs::of(template, item) };
+            let pattern = match template.strip_suffix(GREEDY) {
+                Some(start) => format!("{start}/content/{{*volume}}"),
+                None => template.clone(),
+            };
+            router.insert(pattern, route).expect("the router took the same templates");
+        }
+        Self(router)
+    }
+
+    /// `path` is decoded; its empty parts do not count.
+    pub(crate) fn find(&self, verb: &Verb, path: &str) -> Option<Found> {
+        let path = normal(path);
+        let matched = self.0.at(&path).ok()?;
+        let method = matched.value.verbs.get(verb)?;
+        let variables: Vec<_> =
+            matched.params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        // PVE's variables are `\S+`.
+        if variables.iter().any(|(_, value)| value.contains(char::is_whitespace)) {
+            return None;
+        }
+        Some(Found { method, variables, template: matched.value.template.clone() })
+    }
+}
+
+fn declaration(verb: &str, template: &str) -> Option<&'static Method> {
+    static TABLE: OnceLock<Vec<Method>> = OnceLock::new();
+    methods().get(verb, template).or_else(|| {
+        let beside = TABLE.get_or_init(|| {
+            serde_json::from_str(BESIDE).expect("every test of the router reads the text")
+        });
+        beside.iter().find(|method| method.method == verb && method.path == template)
+    })
+}
+
+fn normal(path: &str) -> String {
+    let mut normal = String::with_capacity(path.len());
+    for part in target::parts(path) {
+        normal.push('/');
+        normal.push_str(part);
+    }
+    if normal.is_empty() { "/".to_owned() } else { normal }
+}
+
+impl Verbs {
+    fn of(template: &str, item: &PathItem) -> Self {
+        let declared = |served: bool, verb: &str| {
+            served.then(|| {
+                declaration(verb, template).unwrap_or_else(|| {
+                    panic!("{verb} {template} is served but not in the method table")
+                })
+            })
+        };
+        Self {
+            get: declared(item.get.is_some(), "GET"),
+            put: declared(item.put.is_some(), "PUT"),
+            post: declared(item.post.is_some(), "POST"),
+            delete: declared(item.delete.is_some(), "DELETE"),
+        }
+    }
+
+    fn get(&self, verb: &Verb) -> Option<&'static Method> {
+        match verb.as_str() {
+            "GET" => self.get,
+            "PUT" => self.put,
+            "POST" => self.post,
+            "DELETE" => self.delete,
+            _ => None,
+        }
+    }
+}
+
+impl Found {
+    pub(crate) fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The path in the one spelling that the router knows: no empty parts, each variable one part.
+    pub(crate) fn uri(&self) -> Uri {
+        let mut uri = String::new();
+        for part in target::parts(&self.template) {
+            let name = part.strip_prefix('{').and_then(|part| part.strip_suffix('}'));
+            let part = name.and_then(|name| self.variable(name)).unwrap_or(part);
+            write!(uri, "/{}", target::encode(part)).expect("a String takes everything");
+        }
+        if uri.is_empty() {
+            uri.push('/');
+        }
+        uri.parse().expect("what does not belong in a path is percent-encoded")
+    }
+}
+
+/// `(verb, template)` of everything in a document, for tests of what is served.
+#[cfg(test)]
+pub(crate) fn served(document: &OpenApi) -> BTreeMap<String, Vec<&'static str>> {
+    let verbs = |item: &PathItem| {
+        [
+            ("DELETE", item.delete.is_some()),
+            ("GET", item.get.is_some()),
+            ("POST", item.post.is_some()),
+            ("PUT", item.put.is_some()),
+        ]
+        .into_iter()
+        .filter(|(_, served)| *served)
+        .map(|(verb, _)| verb)
+        .collect()
+    };
+    document.paths.paths.iter().map(|(path, item)| (path.clone(), verbs(item))).collect()
+}

@@ -1,0 +1,235 @@
+//! `proxmox-lxcri serve` from the command line to the last connection. Each thing that can stop a
+//! start has one line that names it.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use openapi::NodeName;
+use pve_integration::access::{self, FirstStart};
+use pve_integration::layout::{InvalidRoot, Root};
+use rustix::fs::{FlockOperation, flock};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::App;
+use crate::config::{Config, ConfigError};
+use crate::listen::{Listener, Server};
+use crate::router::router;
+use crate::tls::{self, TlsError};
+
+/// How long a request that is being answered may hold up the end.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(5);
+/// How long tasks may take to notice that they were cancelled.
+const TASK_PATIENCE: Duration = Duration::from_secs(10);
+const MONITOR: &str = "lxcri-monitor";
+const LIBEXEC: &str = "/usr/libexec/proxmox-lxcri";
+
+/// The command line of `serve`.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Directory that holds everything: etc/pve, var/lib, run. `/` on a real host.
+    #[arg(long, value_name = "DIR")]
+    root: PathBuf,
+    /// This node's name in the API; the host's name if not given.
+    #[arg(long)]
+    node: Option<NodeName>,
+    /// Where to listen [default: 127.0.0.1:8006].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Certificate chain (PEM) instead of the node's own.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Private key (PEM) of --tls-cert.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Speak HTTP without TLS, say behind a proxy.
+    #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"])]
+    plain_http: bool,
+    /// The program that runs one container; else it is looked for beside this one, in
+    /// /usr/libexec/proxmox-lxcri and in PATH.
+    #[arg(long, value_name = "FILE")]
+    monitor: Option<PathBuf>,
+    /// Settings [default: etc/proxmox-lxcri/config.toml below the root].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Root(#[from] InvalidRoot),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("the host's name '{0}' cannot be a node's name; give one with --node")]
+    NodeName(String),
+    #[error("cannot use the root directory: {0}")]
+    Directory(#[source] io::Error),
+    #[error("another daemon runs on this root: {0} is locked")]
+    Running(PathBuf),
+    #[error("cannot lay out the root directory: {0}")]
+    FirstStart(#[from] access::FirstStartError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("cannot listen on {path}: {source}")]
+    Socket { path: PathBuf, source: io::Error },
+    #[error("cannot watch for signals: {0}")]
+    Signals(#[source] io::Error),
+}
+
+/// Serves until SIGTERM or SIGINT. Containers are not its children in any way that matters: they
+/// run on.
+pub async fn serve(options: Options) -> Result<(), StartError> {
+    let root = Root::new(&options.root)?;
+    let config = read_config(&options, &root)?;
+    let node = node_name(options.node.clone().or(config.node))?;
+    let _lock = lock(&root)?;
+    announce(&access::first_start(&root, &node)?);
+    let app = App::new(root.clone(), node, monitor(options.monitor.clone().or(config.monitor)));
+
+    let address = options.listen.or(config.listen);
+    let address = address.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 8006)));
+    let network = network(&options, &app, address).await?;
+    let address = network.address().unwrap_or(address);
+    let path = root.run_dir().join("api.sock");
+    let local = Listener::unix(&path)
+        .map_err(|source| StartError::Socket { path: path.clone(), source })?;
+
+    let stop = stop_on_signal().map_err(StartError::Signals)?;
+    app.guests().recover().await;
+    let server = Server::new(router(&app), stop.clone());
+    let scheme = if options.plain_http { "http" } else { "https" };
+    tracing::info!(%address, "listening on {scheme}://{address}");
+    tracing::info!(path = %path.display(), "listening on {} for root", path.display());
+
+    let listeners = TaskTracker::new();
+    listeners.spawn(server.clone().accept(network));
+    listeners.spawn(server.clone().accept(local));
+    listeners.close();
+    stop.cancelled().await;
+    listeners.wait().await;
+    server.finish(REQUEST_PATIENCE).await;
+    app.tasks().shutdown(TASK_PATIENCE).await;
+    remove_socket(&path);
+    tracing::info!("stopped; containers run on");
+    Ok(())
+}
+
+fn read_config(options: &Options, root: &Root) -> Result<Config, ConfigError> {
+    match &options.config {
+        Some(path) => Config::read(path, true),
+        None => Config::read(&root.below("/etc/proxmox-lxcri/config.toml"), false),
+    }
+}
+
+fn node_name(given: Option<NodeName>) -> Result<NodeName, StartError> {
+    if let Some(node) = given {
+        return Ok(node);
+    }
+    let uname = rustix::system::uname();
+    let host = uname.nodename().to_string_lossy();
+    let short = host.split('.').next().unwrap_or_default();
+    short.parse().map_err(|_| StartError::NodeName(host.into_owned()))
+}
+
+/// Held until the process ends, however it ends.
+fn lock(root: &Root) -> Result<fs_err::File, StartError> {
+    let run = root.run_dir();
+    fs_err::create_dir_all(&run).map_err(StartError::Directory)?;
+    let path = run.join("daemon.lock");
+    let file = fs_err::File::create(&path).map_err(StartError::Directory)?;
+    match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(_) => Err(StartError::Running(path)),
+    }
+}
+
+fn announce(first: &FirstStart) {
+    match first {
+        FirstStart::Own { token: Some(path) } => {
+            let path = path.display();
+            tracing::info!("an API token of root@pam is in {path}, readable by root only");
+        }
+        FirstStart::Own { token: None } => tracing::info!("the first start's API token was taken away"),
+        FirstStart::Cluster => tracing::info!("this is a PVE node: using the cluster's users and keys"),
+    }
+}
+
+/// The daemon is of use without it: it lists, configures and shows what went wrong.
+fn monitor(given: Option<PathBuf>) -> PathBuf {
+    let found = given.or_else(find_monitor);
+    match found {
+        Some(path) if path.is_file() => path,
+        Some(path) => {
+            tracing::warn!(path = %path.display(), "no container can start: {} is not there", path.display());
+            path
+        }
+        None => {
+            tracing::warn!(
+                "no container can start: {MONITOR} is neither beside this program nor in {LIBEXEC} \
+                 nor in PATH; --monitor names it"
+            );
+            Path::new(LIBEXEC).join(MONITOR)
+        }
+    }
+}
+
+fn find_monitor() -> Option<PathBuf> {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    beside
+        .into_iter()
+        .chain([PathBuf::from(LIBEXEC)])
+        .chain(std::env::split_paths(&path))
+        .map(|dir| dir.join(MONITOR))
+        .find(|file| file.is_file())
+}
+
+async fn network(options: &Options, app: &App, address: SocketAddr) -> Result<Listener, StartError> {
+    let bound = if options.plain_http {
+        Listener::plain(address).await
+    } else {
+        Listener::tls(address, tls_config(options, app)?).await
+    };
+    bound.map_err(|source| StartError::Listen { address, source })
+}
+
+fn tls_config(options: &Options, app: &App) -> Result<rustls::ServerConfig, TlsError> {
+    if let (Some(cert), Some(key)) = (&options.tls_cert, &options.tls_key) {
+        return tls::config(cert, key);
+    }
+    let (cert, key) = (app.root().tls_cert(app.node()), app.root().tls_key(app.node()));
+    if tls::ensure(&cert, &key, app.node())? {
+        tracing::info!("made a self-signed certificate: {}", cert.display());
+    }
+    tls::config(&cert, &key)
+}
+
+/// Cancelled by the first SIGTERM or SIGINT.
+fn stop_on_signal() -> io::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let token = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        token.cancel();
+    });
+    Ok(stop)
+}
+
+/// What a daemon that ended properly leaves nothing of.
+fn remove_socket(path: &Path) {
+    if let Err(err) = fs_err::remove_file(path) {
+        tracing::warn!(error = %err, "cannot remove the socket: {err}");
+    }
+}
