@@ -76,7 +76,7 @@ pub fn attach(file: &Path, read_only: bool) -> Result<LoopDevice, Error> {
         rustix::fs::open("/dev/loop-control", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
             .map_err(|err| Error::Unavailable(err.into()))?;
     for _ in 0..TRIES {
-        let number = ioctl(control.as_fd(), LOOP_CTL_GET_FREE, Argument::None).map_err(failed)?;
+        let number = ioctl(control.as_fd(), LOOP_CTL_GET_FREE, &Argument::None).map_err(failed)?;
         let number = u32::try_from(number).map_err(|_| Error::Busy)?;
         let fd = open_node(number, access).map_err(failed)?;
         match configure(fd.as_fd(), backing.as_fd(), file, read_only) {
@@ -86,6 +86,24 @@ pub fn attach(file: &Path, read_only: bool) -> Result<LoopDevice, Error> {
         }
     }
     Err(Error::Busy)
+}
+
+/// The loop device that `file` is attached to at this moment. Two of them over one file would each
+/// have its own idea of the filesystem in it and destroy it.
+pub fn holder(file: &Path) -> io::Result<Option<PathBuf>> {
+    let file = file.as_os_str().as_bytes();
+    for device in fs_err::read_dir("/sys/block")? {
+        let device = device?;
+        if !device.file_name().as_bytes().starts_with(b"loop") {
+            continue;
+        }
+        // Unattached devices have no such file.
+        let Ok(backing) = fs_err::read(device.path().join("loop/backing_file")) else { continue };
+        if backing.strip_suffix(b"\n").unwrap_or(&backing) == file {
+            return Ok(Some(Path::new("/dev").join(device.file_name())));
+        }
+    }
+    Ok(None)
 }
 
 /// Open loop device `number`. A /dev that is not devtmpfs does not grow with the driver; there a
@@ -120,16 +138,16 @@ fn configure(
     info.file_name[..len].copy_from_slice(&name[..len]);
 
     let config = LoopConfig { fd: backing.as_raw_fd(), info, ..LoopConfig::default() };
-    match ioctl(device, LOOP_CONFIGURE, Argument::Config(&config)) {
+    match ioctl(device, LOOP_CONFIGURE, &Argument::Config(&config)) {
         // Kernels before 5.8 do not know it.
         Err(Errno::INVAL | Errno::NOTTY | Errno::NOSYS) => {}
         other => return other.map(drop),
     }
-    ioctl(device, LOOP_SET_FD, Argument::File(backing))?;
-    ioctl(device, LOOP_SET_STATUS64, Argument::Status(&config.info)).map(drop).inspect_err(|_| {
+    ioctl(device, LOOP_SET_FD, &Argument::File(backing))?;
+    ioctl(device, LOOP_SET_STATUS64, &Argument::Status(&config.info)).map(drop).inspect_err(|_| {
         // Without the status the device would stay attached for ever; there is nothing to add to
         // the first error if this fails too.
-        let _detached = ioctl(device, LOOP_CLR_FD, Argument::None);
+        let _detached = ioctl(device, LOOP_CLR_FD, &Argument::None);
     })
 }
 
@@ -141,8 +159,8 @@ enum Argument<'a> {
     Status(&'a LoopInfo64),
 }
 
-fn ioctl(fd: BorrowedFd<'_>, command: u32, argument: Argument<'_>) -> Result<i32, Errno> {
-    let argument: libc::c_ulong = match argument {
+fn ioctl(fd: BorrowedFd<'_>, command: u32, argument: &Argument<'_>) -> Result<i32, Errno> {
+    let argument: libc::c_ulong = match *argument {
         Argument::None => 0,
         Argument::File(file) => libc::c_ulong::from(file.as_raw_fd().cast_unsigned()),
         Argument::Config(config) => (&raw const *config).addr() as libc::c_ulong,
@@ -242,16 +260,12 @@ mod tests {
         assert_eq!(rustix::io::pwrite(&device, &[0], 0), Err(Errno::BADF));
         // Another file gets another device while this one is held.
         assert_ne!(attach(&file, true).unwrap().number, number);
+        assert_eq!(holder(&file).unwrap(), Some(device.path()));
         drop(device);
-        let backing = format!("/sys/block/loop{number}/loop/backing_file");
-        let attached = |_| {
-            fs_err::read_to_string(&backing).is_ok_and(|name| name.trim() == file.to_str().unwrap())
-        };
         // Autoclear runs when the last descriptor is gone, a moment later.
-        let gone = (0..200).any(|n| {
-            let still = attached(n);
-            std::thread::sleep(std::time::Duration::from_millis(u64::from(still) * 5));
-            !still
+        let gone = (0..200).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            holder(&file).unwrap().is_none()
         });
         assert!(gone, "loop{number} is still attached");
     }
