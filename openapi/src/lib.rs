@@ -1,5 +1,6 @@
 //! What a client can see: newtypes, PVE's method table, the parameter check, answers, the document.
 
+pub mod answer;
 pub mod check;
 pub mod format;
 pub mod property_string;

@@ -17,6 +17,8 @@ pub use property::{Format, Kind, Pattern, Properties, Property};
 
 /// Made from a live dump of PVE 9.2's classes; one method a line, sorted by path and method.
 const PVE: &str = include_str!("../../methods/pve.json");
+/// PVE's too: what clients ask for although it is not about containers.
+const BESIDE: &str = include_str!("../../methods/beside.json");
 /// What PVE lacks.
 const OCI: &str = include_str!("../../methods/oci.json");
 
@@ -114,11 +116,14 @@ pub fn methods() -> &'static Methods {
         let table = |text| -> Table {
             serde_json::from_str(text).expect("the embedded tables parse: a test reads them")
         };
-        let (pve, oci) = (table(PVE), table(OCI));
-        let mut sorted: Vec<_> = pve.methods.into_iter().chain(oci.methods).collect();
-        sorted.sort_by_key(|method| (method.path, method.method));
+        let (mut sorted, mut formats) = (Vec::new(), IndexMap::new());
+        for table in [PVE, BESIDE, OCI].map(table) {
+            sorted.extend(table.methods);
+            formats.extend(table.formats);
+        }
+        sorted.sort_by_key(|method: &Method| (method.path, method.method));
         sorted.shrink_to_fit();
-        Methods { sorted, formats: pve.formats.into_iter().chain(oci.formats).collect() }
+        Methods { sorted, formats }
     })
 }
 
@@ -157,7 +162,7 @@ mod tests {
     #[test]
     fn holds_all_of_pve_and_ours() {
         let ours = methods().iter().filter(|method| method.path.contains("{node}/oci"));
-        assert_eq!((methods().iter().count(), ours.count()), (208, 4));
+        assert_eq!((methods().iter().count(), ours.count()), (210, 4));
     }
 
     #[test]

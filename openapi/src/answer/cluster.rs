@@ -1,0 +1,112 @@
+//! Answers that list what a cluster has: nodes, and resources of all kinds.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::perl_number_option;
+
+/// A node as `GET /nodes` has it. Figures need `Sys.Audit`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NodeRow {
+    #[schema(example = "node/pve1")]
+    pub id: String,
+    pub node: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `online`, `offline` or `unknown`.
+    pub status: String,
+    /// Of the certificate, null if there is none.
+    pub ssl_fingerprint: Option<String>,
+    /// The share of all CPUs that is busy.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "perl_number_option")]
+    pub cpu: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maxcpu: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mem: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maxmem: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maxdisk: Option<u64>,
+    /// Seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uptime: Option<u64>,
+    /// Of the subscription; empty without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
+}
+
+/// A row of `GET /cluster/resources`; which keys it has depends on its type.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ResourceRow {
+    #[schema(example = "lxc/100")]
+    pub id: String,
+    /// `lxc`, `node`, `storage`, `pool` or `network`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// `running`, `stopped`, `online`, `available`, or `unknown` before the first figures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vmid: Option<crate::Vmid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "perl_number_option")]
+    pub cpu: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "perl_number_option")]
+    pub maxcpu: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mem: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maxmem: Option<u64>,
+    /// What a guest takes of its host's memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memhost: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maxdisk: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diskread: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diskwrite: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netin: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netout: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uptime: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hastate: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
+    #[serde(rename = "cgroup-mode", skip_serializing_if = "Option::is_none")]
+    pub cgroup_mode: Option<u8>,
+    #[serde(rename = "host-arch", skip_serializing_if = "Option::is_none")]
+    pub host_arch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plugintype: Option<String>,
+    /// Kinds of content, separated by commas, in any order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    #[serde(rename = "network-type", skip_serializing_if = "Option::is_none")]
+    pub network_type: Option<String>,
+}

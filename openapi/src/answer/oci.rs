@@ -1,0 +1,68 @@
+//! Answers below `/nodes/{node}/oci`, which PVE has not.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::GuestState;
+use crate::Vmid;
+
+/// `oci/containers/{vmid}`: what a runtime knows of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OciContainer {
+    pub vmid: Vmid,
+    pub state: GuestState,
+    /// `crun` or `lxc`.
+    pub runtime: String,
+    /// Of its init; this and the next two only while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Below the root of the cgroup hierarchy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// Inode numbers by kind: `pid`, `net`, `mnt`, ...
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<BTreeMap<String, u64>>,
+    /// How it ended the last time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit: Option<OciExit>,
+}
+
+/// The end of a container. At most one of code and signal is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OciExit {
+    /// Epoch seconds.
+    pub starttime: u64,
+    /// Epoch seconds.
+    pub endtime: u64,
+    pub duration_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    pub oom_killed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// `oci/runtimes`: what can run containers here, by name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct OciRuntimes {
+    pub runtimes: Vec<OciRuntime>,
+}
+
+/// One runtime.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct OciRuntime {
+    /// `crun` or `lxc`.
+    pub name: String,
+    pub usable: bool,
+    /// Why not, and what to install.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What the probe of the monitor found: versions, cgroups, namespaces, what is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Value>,
+}

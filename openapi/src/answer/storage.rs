@@ -1,0 +1,62 @@
+//! Answers about storages and what is on them.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::perl_number_option;
+use crate::{StorageId, Vmid, VolumeId};
+
+/// `storage/{storage}/status`. Sizes are bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StorageStatus {
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Kinds of content, separated by commas, in any order.
+    pub content: String,
+    pub enabled: u8,
+    /// Whether it answers.
+    pub active: u8,
+    pub shared: u8,
+    pub total: u64,
+    pub used: u64,
+    pub avail: u64,
+}
+
+/// A storage in a list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StorageRow {
+    pub storage: StorageId,
+    #[serde(flatten)]
+    pub status: StorageStatus,
+    /// Not of an empty or inactive storage.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "perl_number_option")]
+    pub used_fraction: Option<f64>,
+}
+
+/// A volume, a template, a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ContentRow {
+    pub volid: VolumeId,
+    pub content: String,
+    /// `raw`, `subvol`, or of templates and backups the packing: `tzst`, `tgz`, ...
+    pub format: String,
+    pub size: u64,
+    /// What it takes on disk, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used: Option<u64>,
+    /// Epoch seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ctime: Option<u64>,
+    /// Its owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vmid: Option<Vmid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notes: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protected: Option<u8>,
+    /// Of a backup: `lxc`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subtype: Option<String>,
+}
