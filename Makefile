@@ -28,17 +28,18 @@ check: libcrun ## formatting, clippy and rustdoc, warnings are errors
 
 test: unit containers ## every test; containers run in User Mode Linux
 
+# The whole workspace each time: with fewer packages cargo picks other features and builds twice.
 unit: libcrun ## unit, property and API tests, on this machine
 	@scripts/deps.sh test
 	$(say) 'test: unit, property and API tests'
-	@cargo build $(CARGO_FLAGS) --quiet -p server -p monitor
+	@cargo build $(CARGO_FLAGS) --quiet --workspace --all-targets
 	@cargo nextest run $(CARGO_FLAGS) --cargo-quiet --workspace
 	@cargo test $(CARGO_FLAGS) --quiet --workspace --doc >/dev/null
 
 containers: libcrun ## container, fault, leak and client tests, in User Mode Linux (T=name picks some)
 	@scripts/deps.sh test
 	$(say) 'test: containers, in User Mode Linux'
-	@cargo build $(CARGO_FLAGS) --quiet -p server -p monitor
+	@cargo build $(CARGO_FLAGS) --quiet --workspace --all-targets
 	@tests/vm/containers $(T)
 
 demo: build ## a container through the REST API, from nothing to nothing

@@ -40,7 +40,8 @@ fn a_create_is_refused_before_any_task() {
     let daemon = with_guest().start();
     let taken = daemon.post_create(100, "x.tar.gz", &[]);
     assert_eq!(taken.line(), "500 CT 100 already exists on node 'pve1'");
-    let storage = daemon.post_create(201, "x.tar.gz", &[("rootfs", "nope:1")]);
+    let template = [("vmid", "201"), ("ostemplate", "nope:vztmpl/x.tar.zst")];
+    let storage = daemon.post("/nodes/pve1/lxc", &template);
     assert_eq!(storage.line(), "500 storage 'nope' does not exist");
     assert!(!daemon.config_path(201).exists());
     assert_eq!(daemon.get("/nodes/pve1/tasks").data(), json!([]));

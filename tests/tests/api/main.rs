@@ -7,6 +7,7 @@ mod command_line;
 mod guests;
 mod parameters;
 mod reading;
+mod replay;
 
 use tests::{Builder, Daemon, SHA256_OF_SECRET_WORD};
 

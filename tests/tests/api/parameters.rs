@@ -55,11 +55,6 @@ fn names_every_wrong_parameter_at_once() {
     "500 Configuration file 'nodes/pve1/lxc/999.conf' does not exist"
 )]
 #[case(
-    "POST",
-    "/nodes/pve1/lxc/999/status/start",
-    "500 Configuration file 'nodes/pve1/lxc/999.conf' does not exist"
-)]
-#[case(
     "DELETE",
     "/nodes/pve1/lxc/999",
     "500 Configuration file 'nodes/pve1/lxc/999.conf' does not exist"

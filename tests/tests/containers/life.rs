@@ -149,11 +149,8 @@ fn a_running_one_is_neither_started_nor_destroyed() {
     assert_eq!(daemon.get("/cluster/nextid").data(), "101");
     guest.stop();
     guest.destroy();
-    assert_eq!(guest.post("start", &[]).line(), missing(100));
-}
-
-fn missing(vmid: u32) -> String {
-    format!("500 Configuration file 'nodes/pve1/lxc/{vmid}.conf' does not exist")
+    let missing = "Configuration file 'nodes/pve1/lxc/100.conf' does not exist";
+    assert_eq!(guest.task("start", &[]).failed(), missing);
 }
 
 #[test]
