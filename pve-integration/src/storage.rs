@@ -1,1 +1,18 @@
-//! storage.cfg and volumes of `dir` storages.
+//! storage.cfg, and the volumes of `dir` storages: names, paths, allocation, listing. Mounting a
+//! volume belongs to the monitor, and what an archive holds to `images`.
+
+mod allocate;
+mod content;
+mod dir;
+mod error;
+mod list;
+mod section_file;
+mod volume_name;
+
+pub use allocate::Allocation;
+pub use content::ContentType;
+pub use dir::{DirStorage, Usage, VolumePath};
+pub use error::StorageError;
+pub use list::Content;
+pub use section_file::{Storage, StorageConfig};
+pub use volume_name::{VolumeFormat, VolumeName};
