@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod check;
+pub mod document;
 pub mod format;
 pub mod property_string;
 pub mod schema;
