@@ -95,7 +95,7 @@ fn fill_subvol(path: &Path, owner: (u32, u32)) -> Result<(), StorageError> {
         .map_err(StorageError::io("change the owner of", path))
 }
 
-fn fill_raw(path: &Path, bytes: u64, owner: (u32, u32)), shared: bool) -> Result<(), StorageError> {
+fn fill_raw(path: &Path, bytes: u64, owner: (u32, u32)) -> Result<(), StorageError> {
     let file = fs::OpenOptions::new().write(true).open(path);
     file.and_then(|file| file.set_len(bytes)).map_err(StorageError::io("set the size of", path))?;
     let (uid, gid) = owner;
