@@ -1,1 +1,170 @@
-//! Container config and host facts to an OCI bundle.
+//! Container config and host facts to an OCI bundle: a pure function. Reads and writes no file;
+//! mounting the rootfs and making the cgroup's parent are the monitor's.
+//!
+//! Each key of the config is applied, refused by name, or named in a warning. What PVE's generator
+//! writes for LXC (pve-container's `PVE/LXC.pm`, lxc's `common.conf`) decides what a system
+//! container gets; an application container, one with an entrypoint of its own, gets less.
+
+mod capabilities;
+mod confinement;
+mod id_map;
+mod keys;
+mod mounts;
+mod process;
+mod resources;
+mod seccomp;
+mod stop_signal;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use oci_spec::runtime::Spec;
+use openapi::Vmid;
+use serde_json::{Value, json};
+
+use crate::ct_config::{ContainerConfig, ValueError};
+use crate::host::HostFacts;
+
+pub use id_map::{IdMap, IdMaps};
+pub use stop_signal::stop_signal;
+
+/// The runtime spec's version that the keys used here belong to.
+const OCI_VERSION: &str = "1.0.2";
+
+/// One container as it is to be started.
+#[derive(Clone, Debug)]
+pub struct Guest<'a> {
+    pub vmid: Vmid,
+    pub config: &'a ContainerConfig,
+    /// Where the rootfs is mounted, absolute.
+    pub rootfs: &'a Path,
+    /// Below the cgroup mount, without a slash in front: `lxc/100/ns`.
+    pub cgroup: String,
+    /// Whether init gets a pseudo-terminal for its console.
+    pub terminal: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bundle {
+    pub spec: Spec,
+    pub warnings: Vec<Warning>,
+}
+
+/// A key that is set and does not do what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    pub key: String,
+    pub reason: String,
+}
+
+impl Warning {
+    fn new(key: &str, reason: impl Into<String>) -> Self {
+        Self { key: key.to_owned(), reason: reason.into() }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    #[error(transparent)]
+    Value(#[from] ValueError),
+    #[error("the rootfs path '{0}' is not valid UTF-8, which an OCI bundle cannot hold")]
+    RootfsPath(String),
+    #[error("cannot put the container into an OCI bundle")]
+    Spec(#[source] serde_json::Error),
+}
+
+fn wrong(key: &str, reason: impl Into<String>) -> BundleError {
+    ValueError { key: key.to_owned(), reason: reason.into() }.into()
+}
+
+/// The bundle that starts `guest` on a host with these `facts`.
+pub fn spec(guest: &Guest<'_>, facts: &HostFacts) -> Result<Bundle, BundleError> {
+    let config = guest.config.current();
+    stop_signal::check(guest.config)?;
+    let maps = IdMaps::of(guest.config)?;
+    let features = config.features()?;
+    let rootfs = config.rootfs()?;
+    let mut warnings = Vec::new();
+
+    let root = guest.rootfs.to_str();
+    let root =
+        root.ok_or_else(|| BundleError::RootfsPath(guest.rootfs.to_string_lossy().into()))?;
+    let hostname = config.hostname().map_or_else(|| format!("CT{}", guest.vmid), str::to_owned);
+    let mut linux = json!({
+        "cgroupsPath": format!("/{}", guest.cgroup.trim_start_matches('/')),
+        "namespaces": namespaces(&maps),
+        "resources": resources::of(guest, facts, &mut warnings)?,
+        "maskedPaths": confinement::masked(config, &features),
+        "readonlyPaths": confinement::readonly(config, &features),
+    });
+    if !maps.is_empty() {
+        linux["uidMappings"] = json!(maps.uids);
+        linux["gidMappings"] = json!(maps.gids);
+    }
+    if config.arch()?.is_32bit() {
+        linux["personality"] = json!({ "domain": "LINUX32" });
+    }
+    if facts.seccomp {
+        linux["seccomp"] = seccomp::rules(facts, &maps, &features);
+    } else {
+        warnings.push(Warning::new("seccomp", "this kernel filters no system calls"));
+    }
+    let document = json!({
+        "ociVersion": OCI_VERSION,
+        "hostname": hostname,
+        "root": { "path": root, "readonly": rootfs.ro },
+        "process": process::of(guest, &maps)?,
+        "mounts": mounts::of(config, &features, &maps),
+        "linux": linux,
+    });
+    keys::warn(config, &features, &rootfs, &mut warnings);
+    let spec = serde_json::from_value(document).map_err(BundleError::Spec)?;
+    Ok(Bundle { spec, warnings })
+}
+
+fn namespaces(maps: &IdMaps) -> Value {
+    let mut kinds = vec!["mount", "pid", "uts", "ipc", "network", "cgroup"];
+    if !maps.is_empty() {
+        kinds.insert(0, "user");
+    }
+    kinds.into_iter().map(|kind| json!({ "type": kind })).collect()
+}
+
+/// The document as libcrun reads it, the same bytes for the same spec: the type keeps capabilities
+/// and maps in hash tables, so objects are sorted here, and the lists whose order means nothing.
+pub fn to_json(spec: &Spec) -> String {
+    let value = serde_json::to_value(spec).expect("a spec has string keys and finite numbers");
+    let mut text =
+        serde_json::to_string_pretty(&sorted(value)).expect("a JSON value can be written");
+    text.push('\n');
+    text
+}
+
+/// `serde_json::Map` may keep insertion order, if any crate in the build asks for that.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let map: BTreeMap<String, Value> = map
+                .into_iter()
+                .map(|(key, value)| {
+                    let value = if key == "capabilities" { sorted_sets(value) } else { value };
+                    (key, sorted(value))
+                })
+                .collect();
+            Value::Object(map.into_iter().collect())
+        }
+        Value::Array(values) => Value::Array(values.into_iter().map(sorted).collect()),
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => other,
+    }
+}
+
+fn sorted_sets(mut capabilities: Value) -> Value {
+    let sets = capabilities.as_object_mut().into_iter().flat_map(|sets| sets.values_mut());
+    for set in sets.filter_map(Value::as_array_mut) {
+        set.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+    }
+    capabilities
+}

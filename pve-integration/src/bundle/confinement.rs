@@ -1,0 +1,39 @@
+//! Which kernel files a container sees empty, and which it may only read.
+
+use crate::ct_config::{Features, Section};
+
+/// An application has no use for them, and each has leaked something once.
+const MASKED: &[&str] = &[
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+const READONLY: &[&str] =
+    &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// LXC's `proc:mixed`.
+const READONLY_SYSTEM: &[&str] = &["/proc/sys", "/proc/sysrq-trigger"];
+
+pub(super) fn masked(config: &Section, features: &Features) -> &'static [&'static str] {
+    if config.is_application() && !features.nesting { MASKED } else { &[] }
+}
+
+/// The kernel refuses a new procfs in a user namespace where parts of the present one are covered,
+/// so a container that nests others has none covered.
+pub(super) fn readonly(config: &Section, features: &Features) -> &'static [&'static str] {
+    match (features.nesting, config.is_application()) {
+        (true, _) => &[],
+        (false, true) => READONLY,
+        (false, false) => READONLY_SYSTEM,
+    }
+}

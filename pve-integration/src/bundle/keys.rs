@@ -1,0 +1,85 @@
+//! The keys that no other part of the bundle reads. Each is a fact about the container that a
+//! start has no use for, or it is named in a warning.
+
+use super::Warning;
+use crate::ct_config::{Features, MountPoint, Section};
+
+const APPLIED: &[&str] = &[
+    "arch",
+    "cores",
+    "cpulimit",
+    "cpuunits",
+    "entrypoint",
+    "env",
+    "features",
+    "hostname",
+    "memory",
+    "ostype",
+    "rootfs",
+    "swap",
+    "unprivileged",
+];
+
+/// Read by the daemon or by people.
+const METADATA: &[&str] = &[
+    "description", // notes
+    "lock",        // the daemon's, checked before a start
+    "onboot",      // who starts it, not how
+    "parent",      // of snapshots
+    "protection",  // against destroy
+    "snaptime",    // of snapshots
+    "startup",     // order among containers
+    "tags",        // for people
+    "template",    // refused before a start
+];
+
+const NOT_YET: &str = "is not applied by the crun runtime yet";
+
+const RAW_APPLIED: &[&str] = &[
+    "lxc.cap.drop",
+    "lxc.cap.keep",
+    "lxc.environment",
+    "lxc.idmap",
+    "lxc.init.cmd",
+    "lxc.init.cwd",
+    "lxc.init.gid",
+    "lxc.init.groups",
+    "lxc.init.uid",
+    "lxc.signal.halt",
+];
+
+pub(super) fn warn(
+    config: &Section,
+    features: &Features,
+    rootfs: &MountPoint,
+    warnings: &mut Vec<Warning>,
+) {
+    for (key, _) in config.iter() {
+        let silent = APPLIED.contains(&key) || METADATA.contains(&key) || is_unused(key);
+        if !silent {
+            warnings.push(Warning::new(key, NOT_YET));
+        }
+    }
+    let mut part = |key: &str, name: &str, set: bool| {
+        if set {
+            warnings.push(Warning::new(key, format!("{name} {NOT_YET}")));
+        }
+    };
+    part("features", "fuse", features.fuse);
+    part("features", "mknod", features.mknod);
+    part("features", "mount", !features.mount.is_empty());
+    part("rootfs", "acl", rootfs.acl.is_some());
+    part("rootfs", "idmap", rootfs.idmap.is_some());
+    part("rootfs", "quota", rootfs.quota);
+    for (key, _) in config.lxc() {
+        if !RAW_APPLIED.contains(&key.as_str()) {
+            warnings.push(Warning::new(key, NOT_YET));
+        }
+    }
+}
+
+/// A volume that belongs to the container and is not mounted.
+fn is_unused(key: &str) -> bool {
+    key.strip_prefix("unused")
+        .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}

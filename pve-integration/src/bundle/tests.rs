@@ -1,0 +1,143 @@
+//! One snapshot for each config in the corpus: together they specify the conversion.
+
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use rstest::rstest;
+
+use super::*;
+use crate::host::CgroupVersion;
+
+fn guest(config: &ContainerConfig) -> Guest<'_> {
+    Guest {
+        vmid: "100".parse().unwrap(),
+        config,
+        rootfs: Path::new("/var/lib/lxc/100/rootfs"),
+        cgroup: "lxc/100/ns".into(),
+        terminal: false,
+    }
+}
+
+fn convert(text: &str, facts: &HostFacts) -> Result<Bundle, BundleError> {
+    spec(&guest(&ContainerConfig::parse(text.as_bytes())), facts)
+}
+
+fn v1() -> HostFacts {
+    let mut facts = HostFacts::for_tests();
+    facts.cgroup.version = CgroupVersion::V1;
+    facts
+}
+
+const MINIMAL: &str = "arch: amd64\nostype: debian\nrootfs: local:100/x.raw,size=4G\n";
+
+fn with(lines: &str) -> String {
+    format!("{MINIMAL}{lines}\n")
+}
+
+#[rstest]
+fn converts(#[files("tests/bundle/*.conf")] path: PathBuf) {
+    let text = fs_err::read_to_string(&path).unwrap();
+    let facts = if text.contains("cgroup v1") { v1() } else { HostFacts::for_tests() };
+
+    let bundle = convert(&text, &facts).unwrap();
+
+    let name = path.file_stem().unwrap().to_string_lossy();
+    let warnings: Vec<_> =
+        bundle.warnings.iter().map(|w| format!("WARN: {}: {}\n", w.key, w.reason)).collect();
+    insta::with_settings!({ snapshot_suffix => name, omit_expression => true }, {
+        insta::assert_snapshot!(format!("{}{}", warnings.concat(), to_json(&bundle.spec)));
+    });
+}
+
+#[rstest]
+#[case::little_memory("memory: 8", "memory", "value must have a minimum value of 16")]
+#[case::odd_memory("memory: lots", "memory", "type check ('integer') failed - got 'lots'")]
+#[case::no_cores("cores: 0", "cores", "value must have a minimum value of 1")]
+#[case::negative_limit("cpulimit: -1", "cpulimit", "value must be from 0 to 8192")]
+#[case::open_quote("entrypoint: /bin/sh -c 'x", "entrypoint", "missing closing quote")]
+#[case::no_program("entrypoint: ''", "entrypoint", "names no program")]
+#[case::odd_id("lxc.init.uid: bob", "lxc.init.uid", "'bob' is not an id")]
+#[case::relative_cwd("lxc.init.cwd: tmp", "lxc.init.cwd", "is not absolute")]
+#[case::odd_signal("lxc.signal.halt: SIGFOO", "lxc.signal.halt", "'SIGFOO' is not a signal")]
+#[case::odd_capability("lxc.cap.drop: sys_foo", "lxc.cap.drop", "there is no capability 'sys_foo'")]
+#[case::odd_variable("lxc.environment: FOO", "lxc.environment", "'FOO' is not NAME=value")]
+#[case::short_map(
+    "lxc.idmap: u 0 1",
+    "lxc.idmap",
+    "'u 0 1' is not '[u|g|b] container-id host-id count'"
+)]
+#[case::overflowing_map(
+    "lxc.idmap: b 0 4294967295 2",
+    "lxc.idmap",
+    "'b 0 4294967295 2' is not '[u|g|b] container-id host-id count'"
+)]
+#[case::rootless_map(
+    "lxc.idmap: b 1 100000 10",
+    "lxc.idmap",
+    "user and group 0 of the container must be mapped"
+)]
+fn refuses(#[case] line: &str, #[case] key: &str, #[case] reason: &str) {
+    let err = convert(&with(line), &HostFacts::for_tests()).unwrap_err();
+
+    assert_eq!(err.to_string(), format!("unable to parse value of '{key}' - {reason}"));
+}
+
+#[test]
+fn refuses_a_container_without_a_rootfs() {
+    let err = convert("arch: amd64\n", &HostFacts::for_tests()).unwrap_err();
+
+    assert!(err.to_string().contains("rootfs"), "{err}");
+}
+
+#[rstest]
+#[case::memory("memory: 64", "memory", "memory")]
+#[case::cpulimit("cpulimit: 1", "cpu", "cpulimit")]
+#[case::cpuunits("cpuunits: 10", "cpu", "cpuunits")]
+#[case::cores("cores: 1", "cpuset", "cores")]
+fn names_a_limit_that_the_host_cannot_set(
+    #[case] line: &str,
+    #[case] controller: &str,
+    #[case] key: &str,
+) {
+    let mut facts = HostFacts::for_tests();
+    assert!(facts.cgroup.controllers.remove(controller));
+
+    let warnings = convert(&with(line), &facts).unwrap().warnings;
+
+    let reason = format!("this host has no cgroup controller '{controller}'");
+    assert!(warnings.contains(&Warning::new(key, reason)), "{warnings:?}");
+}
+
+#[rstest]
+#[case::application("entrypoint: /bin/true", "", 15)]
+#[case::other_init("", "SigBlk:\t0000000000000000\n", 30)]
+#[case::systemd("", "SigBlk:\t7fe3c0fe28014a03\nSigCgt:\t0000000000000000\n", 37)]
+#[case::configured("lxc.signal.halt: SIGUSR1", "", 10)]
+#[case::number("lxc.signal.halt: 12", "", 12)]
+#[case::real_time("lxc.signal.halt: SIGRTMIN+4", "", 38)]
+fn asks_init_to_end(#[case] line: &str, #[case] status: &str, #[case] signal: i32) {
+    let config = ContainerConfig::parse(with(line).as_bytes());
+
+    assert_eq!(stop_signal(&config, status), signal);
+}
+
+#[test]
+fn spreads_containers_over_the_cpus() {
+    let facts = HostFacts { cpus: 4, ..HostFacts::for_tests() };
+    let cpus = |vmid: &str| {
+        let config = ContainerConfig::parse(with("cores: 2").as_bytes());
+        let guest = Guest { vmid: vmid.parse().unwrap(), ..guest(&config) };
+        let bundle = serde_json::to_value(spec(&guest, &facts).unwrap().spec).unwrap();
+        bundle["linux"]["resources"]["cpu"]["cpus"].clone()
+    };
+
+    assert_eq!((cpus("100"), cpus("101")), ("0,1".into(), "2,3".into()));
+}
+
+proptest! {
+    #[test]
+    fn never_panics(text in "([a-z.]{2,12}[0-9]?: [ -~]{0,30}\n){0,12}") {
+        let _result = convert(&text, &v1());
+        let _result = convert(&with(&text), &HostFacts::for_tests());
+    }
+}
