@@ -1,3 +1,134 @@
-//! One small process per container: mounts, libcrun, log, exit status.
+//! `lxcri-monitor`: one small, single-threaded process per container: mounts, libcrun, log, exit
+//! status, and LXC's command socket. It needs no daemon; the daemon finds it by that socket.
+//!
+//! What a container gets is decided in `pve_integration::bundle`, how libcrun is called in `libcrun`.
 
-fn main() {}
+mod cgroup;
+mod cleanup;
+mod command;
+mod console;
+mod container;
+mod error;
+mod guest;
+mod namespace;
+mod output;
+mod probe;
+mod rootfs;
+mod run;
+mod supervisor;
+mod unpack;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use openapi::{NodeName, Vmid};
+use pve_integration::layout::Root;
+
+use guest::Guest;
+
+/// Runs one container and watches over it.
+#[derive(Parser)]
+#[command(name = "lxcri-monitor", version)]
+struct Arguments {
+    /// Print what this host can run, and what is missing, as JSON
+    #[arg(long)]
+    probe: bool,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run a container until it ends
+    Run(GuestArguments),
+    /// Remove what a container without a monitor left behind
+    Cleanup(GuestArguments),
+    /// Unpack an archive into a container's rootfs
+    Unpack {
+        #[command(flatten)]
+        guest: GuestArguments,
+        /// A root filesystem as a tar file, plain or compressed
+        #[arg(long)]
+        archive: PathBuf,
+    },
+    #[command(name = unpack::CHILD, hide = true)]
+    UnpackChild {
+        #[arg(long)]
+        rootfs: PathBuf,
+        #[arg(long)]
+        shifted: bool,
+    },
+}
+
+#[derive(Args)]
+struct GuestArguments {
+    /// The folder under which everything lies; `/` on a PVE host
+    #[arg(long)]
+    root: PathBuf,
+    #[arg(long)]
+    node: NodeName,
+    vmid: Vmid,
+}
+
+impl GuestArguments {
+    fn check(self) -> anyhow::Result<Guest> {
+        let root = std::path::absolute(&self.root).context("--root")?;
+        Ok(Guest { root: Root::new(root)?, node: self.node, vmid: self.vmid })
+    }
+}
+
+fn main() -> ExitCode {
+    match dispatch(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            let line = flat(&format!("{err:#}"));
+            // Where nobody can read it, there is nobody to tell.
+            writeln!(std::io::stderr(), "{line}").ok();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
+    match arguments.verb {
+        _ if arguments.probe => probe::probe()?,
+        Some(Verb::Run(guest)) => run::run(&guest.check()?)?,
+        Some(Verb::Cleanup(guest)) => cleanup::cleanup(&guest.check()?)?,
+        Some(Verb::Unpack { guest, archive }) => unpack::unpack(&guest.check()?, &archive)?,
+        Some(Verb::UnpackChild { rootfs, shifted }) => unpack::unpack_here(&rootfs, shifted)?,
+        None => Arguments::command().print_help()?,
+    }
+    Ok(())
+}
+
+/// An error with its causes, as the one line that is shown to users.
+fn one_line(err: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(err.source(), |err| err.source());
+    flat(&causes.fold(err.to_string(), |text, cause| format!("{text}: {cause}")))
+}
+
+fn flat(text: &str) -> String {
+    text.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_with_its_causes() {
+        let err = error::Error::Mount {
+            what: "volume 'local:1/x'".to_owned(),
+            source: std::io::Error::other("no\nluck\n"),
+        };
+        assert_eq!(one_line(&err), "cannot mount volume 'local:1/x': no; luck");
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,258 @@
+//! The container's cgroup as the monitor needs it: who is in it, freezing, the OOM counter, and its
+//! removal in every hierarchy. Limits are libcrun's.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fs_err as fs;
+use lxc_protocol::wire::CgroupLayout;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::guest::Guest;
+
+const MOUNT: &str = "/sys/fs/cgroup";
+/// How long killed processes may take to go. Those in an uninterruptible wait can take long.
+const PATIENCE: Duration = Duration::from_secs(10);
+const TICK: Duration = Duration::from_millis(5);
+
+/// One cgroup path in one or, with v1, several hierarchies.
+#[derive(Clone, Debug)]
+pub(crate) struct Cgroup {
+    pub(crate) layout: CgroupLayout,
+    /// Where each hierarchy is mounted.
+    mounts: Vec<PathBuf>,
+    /// The cgroup with the limits, relative to the mounts.
+    pub(crate) limit: String,
+    /// The one below, with the processes.
+    pub(crate) inner: String,
+}
+
+impl Cgroup {
+    /// As mounted in our namespace, so after [`crate::namespace::enter`].
+    pub(crate) fn of(guest: &Guest) -> io::Result<Self> {
+        Self::at(Path::new(MOUNT), guest.limit_cgroup(), guest.root.guest_cgroup(guest.vmid))
+    }
+
+    fn at(mount: &Path, limit: String, inner: String) -> io::Result<Self> {
+        if crate::namespace::is_cgroup2(mount) {
+            return Ok(Self {
+                layout: CgroupLayout::Unified,
+                mounts: vec![mount.to_owned()],
+                limit,
+                inner,
+            });
+        }
+        let mut mounts = Vec::new();
+        for entry in fs::read_dir(mount)? {
+            let entry = entry?;
+            // Not the links from `cpu,cpuacct` and the like to one and the same hierarchy.
+            if entry.file_type()?.is_dir() {
+                mounts.push(entry.path());
+            }
+        }
+        mounts.sort();
+        Ok(Self { layout: CgroupLayout::Legacy, mounts, limit, inner })
+    }
+
+    /// Kill everything in it and remove it from every hierarchy. False if something would not die.
+    /// `reap` is called now and then, as killed children of ours stay until they are waited for.
+    pub(crate) fn destroy(&self, mut reap: impl FnMut()) -> io::Result<bool> {
+        let start = Instant::now();
+        let mut alone = true;
+        while !self.kill_and_remove()? {
+            alone = false;
+            if start.elapsed() > PATIENCE {
+                return Ok(false);
+            }
+            reap();
+            std::thread::sleep(TICK);
+        }
+        if !alone {
+            reap();
+        }
+        Ok(true)
+    }
+
+    /// One round; true when nothing is left.
+    fn kill_and_remove(&self) -> io::Result<bool> {
+        let mut gone = true;
+        for top in self.mounts.iter().map(|mount| mount.join(&self.limit)) {
+            for dir in tree(&top)? {
+                for pid in processes(&dir)? {
+                    // It may have gone by itself meanwhile.
+                    kill_process(pid, Signal::KILL).ok();
+                }
+                // A frozen process of v1 dies no sooner than it thaws.
+                thaw(&dir).ok();
+                match fs::remove_dir(&dir) {
+                    Err(err) if err.kind() != io::ErrorKind::NotFound => gone = false,
+                    Ok(()) | Err(_) => {}
+                }
+            }
+        }
+        Ok(gone)
+    }
+
+    pub(crate) fn freeze(&self) -> io::Result<()> {
+        let dir = self.freezer(&self.inner)?;
+        match self.layout {
+            CgroupLayout::Unified => fs::write(dir.join("cgroup.freeze"), "1"),
+            CgroupLayout::Legacy => fs::write(dir.join("freezer.state"), "FROZEN"),
+        }
+    }
+
+    /// Also undoes a freeze of the limit cgroup, which is what LXC's own tools freeze.
+    pub(crate) fn thaw(&self) -> io::Result<()> {
+        thaw(&self.freezer(&self.limit)?)?;
+        thaw(&self.freezer(&self.inner)?)
+    }
+
+    /// Whether every process stands still, by whomever it was frozen.
+    pub(crate) fn is_frozen(&self) -> bool {
+        let Ok(dir) = self.freezer(&self.inner) else { return false };
+        match self.layout {
+            CgroupLayout::Unified => number_after(&dir.join("cgroup.events"), "frozen") == Some(1),
+            CgroupLayout::Legacy => fs::read_to_string(dir.join("freezer.state"))
+                .is_ok_and(|state| state.trim() == "FROZEN"),
+        }
+    }
+
+    /// Whether the kernel killed something in here for want of memory. The cgroup must still be there.
+    pub(crate) fn oom_killed(&self) -> bool {
+        let file = match self.layout {
+            CgroupLayout::Unified => self.mounts[0].join(&self.limit).join("memory.events"),
+            // Counted where the limit is, which is where libcrun sets it.
+            CgroupLayout::Legacy => {
+                Path::new(MOUNT).join("memory").join(&self.inner).join("memory.oom_control")
+            }
+        };
+        number_after(&file, "oom_kill").is_some_and(|count| count > 0)
+    }
+
+    /// A descriptor of `path` (one of ours) in the hierarchy of `controller`; with v2 there is one.
+    pub(crate) fn open(&self, controller: &str, path: &str) -> io::Result<OwnedFd> {
+        let mount = match self.layout {
+            CgroupLayout::Unified => Some(&self.mounts[0]),
+            CgroupLayout::Legacy => self.mounts.iter().find(|mount| mount.ends_with(controller)),
+        };
+        let mount = mount.filter(|_| !controller.contains('/')).ok_or(io::ErrorKind::NotFound)?;
+        open_directory(&mount.join(path))
+    }
+
+    /// Descriptors of the container's cgroup in every hierarchy it is in.
+    pub(crate) fn open_all(&self) -> Vec<OwnedFd> {
+        self.mounts
+            .iter()
+            .filter_map(|mount| open_directory(&mount.join(&self.inner)).ok())
+            .take(20)
+            .collect()
+    }
+
+    fn freezer(&self, path: &str) -> io::Result<PathBuf> {
+        let mount = match self.layout {
+            CgroupLayout::Unified => Some(&self.mounts[0]),
+            CgroupLayout::Legacy => self.mounts.iter().find(|mount| mount.ends_with("freezer")),
+        };
+        Ok(mount.ok_or(io::ErrorKind::NotFound)?.join(path))
+    }
+}
+
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+fn thaw(dir: &Path) -> io::Result<()> {
+    let (v2, v1) = (dir.join("cgroup.freeze"), dir.join("freezer.state"));
+    if v2.exists() {
+        fs::write(v2, "0")
+    } else if v1.exists() {
+        fs::write(v1, "THAWED")
+    } else {
+        Ok(())
+    }
+}
+
+/// `top` and all below it, deepest first; nothing if it does not exist.
+fn tree(top: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut open = vec![top.to_owned()];
+    while let Some(dir) = open.pop() {
+        let entries = match fs::read_dir(&dir) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                open.push(entry.path());
+            }
+        }
+        found.push(dir);
+    }
+    found.reverse(); // parents were found before their children
+    Ok(found)
+}
+
+fn processes(dir: &Path) -> io::Result<Vec<Pid>> {
+    match fs::read_to_string(dir.join("cgroup.procs")) {
+        // 0 stands for a process outside of our pid namespace.
+        Ok(text) => Ok(text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect()),
+        // Gone, or a threaded cgroup.
+        Err(err) if matches!(err.kind(), io::ErrorKind::NotFound) => Ok(Vec::new()),
+        Err(err) if err.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) => {
+            Ok(Vec::new())
+        }
+        Err(err) if err.raw_os_error() == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error()) => {
+            Ok(Vec::new())
+        }
+        Err(err) => Err(err),
+    }
+}
+
+/// The number in the line `KEY NUMBER`.
+fn number_after(file: &Path, key: &str) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_children_before_their_parents() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("100");
+        fs::create_dir_all(top.join("ns/init.scope")).unwrap();
+        fs::create_dir_all(top.join("other")).unwrap();
+        let found = tree(&top).unwrap();
+        let position = |name: &str| found.iter().position(|path| path.ends_with(name)).unwrap();
+        assert!(position("init.scope") < position("ns"));
+        assert_eq!(position("100"), found.len() - 1);
+        assert!(tree(&dir.path().join("none")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn reads_a_counter_by_its_whole_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("memory.events");
+        fs::write(&file, "oom 3\noom_kill 2\noom_group_kill 0\n").unwrap();
+        assert_eq!(number_after(&file, "oom_kill"), Some(2));
+        assert_eq!(number_after(&file, "oom"), Some(3));
+        assert_eq!(number_after(&file, "high"), None);
+    }
+
+    #[test]
+    fn removing_what_is_not_there_is_no_error() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("memory")).unwrap();
+        let cgroup = Cgroup::at(dir.path(), "lxc/100".into(), "lxc/100/ns".into()).unwrap();
+        assert!(cgroup.destroy(|| ()).unwrap());
+        assert!(!cgroup.is_frozen() && !cgroup.oom_killed());
+        assert!(cgroup.open("memory", "lxc/100").is_err());
+    }
+}

@@ -1,0 +1,83 @@
+//! Removing what a container left behind: by itself when it ends, by an earlier monitor that was
+//! killed, or by a start that failed half way. Everything here may be repeated.
+
+use std::io;
+use std::path::Path;
+use std::time::SystemTime;
+
+use fs_err as fs;
+use pve_integration::exit::ExitRecord;
+
+use crate::cgroup::Cgroup;
+use crate::container::epoch_seconds;
+use crate::error::{Error, Result};
+use crate::guest::Guest;
+use crate::namespace;
+
+/// The verb `cleanup`: for the daemon, when it finds a container without a monitor.
+pub(crate) fn cleanup(guest: &Guest) -> Result<()> {
+    // Held until the end, so that no start comes in between.
+    let listener = guest.bind()?;
+    namespace::enter()?;
+    let bundle = fs::metadata(guest.config_json()).ok();
+    leftovers(guest, &Cgroup::of(guest)?, || ())?;
+    let path = guest.root.exit_record(guest.vmid);
+    if let Some(bundle) = bundle
+        && !path.exists()
+    {
+        orphan_record(bundle.modified().ok()).write(&path)?;
+    }
+    drop(listener);
+    Ok(())
+}
+
+/// Kill and remove, in the order in which one thing holds the next. The rootfs needs nothing: its
+/// mount went with the namespace of whoever mounted it.
+pub(crate) fn leftovers(guest: &Guest, cgroup: &Cgroup, reap: impl FnMut()) -> Result<()> {
+    if !cgroup.destroy(reap)? {
+        return Err(Error::Unkillable(guest.vmid));
+    }
+    let runtime = guest.runtime();
+    if runtime.state_root.join(guest.name()).exists() {
+        runtime.delete(&guest.name(), true)?;
+    }
+    remove(&guest.config_json())?;
+    remove(&guest.root.guest_run(guest.vmid).join("console.sock"))?;
+    Ok(())
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// What can still be said of a container whose monitor was killed: the bundle was written when it
+/// was started.
+fn orphan_record(written: Option<SystemTime>) -> ExitRecord {
+    let endtime = epoch_seconds();
+    let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok();
+    let starttime = written.and_then(since).map_or(endtime, |since| since.as_secs());
+    ExitRecord {
+        starttime,
+        endtime,
+        duration_ms: endtime.saturating_sub(starttime) * 1000,
+        error: Some("the monitor was killed, so the exit status is unknown".to_owned()),
+        ..ExitRecord::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_orphan_has_times_but_no_status() {
+        let record = orphan_record(Some(SystemTime::UNIX_EPOCH + Duration::from_secs(100)));
+        assert_eq!((record.starttime, record.exit_code, record.signal), (100, None, None));
+        assert!(record.endtime > 100 && record.error.is_some());
+    }
+}

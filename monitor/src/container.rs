@@ -1,0 +1,162 @@
+//! One life of the container: config to bundle, libcrun's create and start, and what is known of its
+//! first process while it runs. A reboot from inside is another life in the same monitor.
+
+use fs_err::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Instant, SystemTime};
+
+use fs_err as fs;
+use libcrun::Stdio;
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use pve_integration::bundle;
+use pve_integration::ct_config::ContainerConfig;
+use pve_integration::host::HostFacts;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::console::ConsoleSocket;
+use crate::error::{During, Result};
+use crate::guest::{Guest, warn};
+use crate::output::{Log, Output};
+
+/// When a life began, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Began {
+    pub(crate) epoch: u64,
+    pub(crate) instant: Instant,
+}
+
+impl Began {
+    pub(crate) fn now() -> Self {
+        Self { epoch: epoch_seconds(), instant: Instant::now() }
+    }
+}
+
+pub(crate) fn epoch_seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[derive(Debug)]
+pub(crate) struct Container {
+    pub(crate) began: Began,
+    pub(crate) init: libcrun::Process,
+    pub(crate) pidfd: OwnedFd,
+    /// CLONE_NEW* of the namespaces it has of its own.
+    pub(crate) clone_flags: u32,
+    /// The `lxc.*` values in force that LXC's tools ask for.
+    pub(crate) items: Vec<(&'static str, String)>,
+    pub(crate) output: Output,
+}
+
+impl Container {
+    /// Run it. What was made before an error stays: the caller cleans up in any case.
+    pub(crate) fn start(guest: &Guest, config: &ContainerConfig, rootfs: &Path) -> Result<Self> {
+        // An init system wants a console it can open; a program of its own wants clean pipes.
+        let terminal = !config.is_application() && config.get("console") != Some("0");
+        let spec = write_bundle(guest, config, rootfs, terminal)?;
+
+        let runtime = guest.runtime();
+        let (name, bundle) = (guest.name(), guest.root.bundle(guest.vmid));
+        let log = Log::new(guest.root.container_log(guest.vmid));
+        let began = Began::now();
+        let (init, source) = if terminal {
+            let socket = ConsoleSocket::bind(&bundle)?;
+            let io = Stdio { console_socket: Some(socket.path().to_owned()), ..Stdio::default() };
+            let init = runtime.create_and_start(&name, &bundle, &io)?;
+            (init, socket.receive()?)
+        } else {
+            let (source, writer) = pipe_with(PipeFlags::CLOEXEC)
+                .during("cannot make a pipe for the container's output")?;
+            rustix::io::ioctl_fionbio(&source, true).during("cannot prepare the output pipe")?;
+            let io = Stdio {
+                stdout: Some(writer.try_clone()?),
+                stderr: Some(writer),
+                ..Stdio::default()
+            };
+            (runtime.create_and_start(&name, &bundle, &io)?, source)
+        };
+        // Also works for one that has ended already: it is our child and not yet waited for.
+        let pidfd = pidfd_open(init.pid, PidfdFlags::empty())
+            .during("cannot watch the container's init")?;
+        Ok(Self {
+            began,
+            pidfd,
+            clone_flags: clone_flags(&spec),
+            items: items(&spec, rootfs),
+            output: Output::new(source, log),
+            init,
+        })
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.init.pid
+    }
+
+    pub(crate) fn kill(&self) {
+        // It may be gone already, which is what was wanted.
+        rustix::process::pidfd_send_signal(self.pidfd.as_fd(), rustix::process::Signal::KILL).ok();
+    }
+}
+
+fn write_bundle(
+    guest: &Guest,
+    config: &ContainerConfig,
+    rootfs: &Path,
+    terminal: bool,
+) -> Result<Spec> {
+    let facts = HostFacts::read()?;
+    let cgroup = guest.root.guest_cgroup(guest.vmid);
+    let described = bundle::Guest { vmid: guest.vmid, config, rootfs, cgroup, terminal };
+    let bundle = bundle::spec(&described, &facts)?;
+    for warning in &bundle.warnings {
+        warn(&warning.key, &warning.reason);
+    }
+    // Made anew at each start and read once, so it needs no sync; the environment may hold secrets.
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(guest.config_json())?;
+    std::io::Write::write_all(&mut file, bundle::to_json(&bundle.spec).as_bytes())?;
+    Ok(bundle.spec)
+}
+
+/// include/uapi/linux/sched.h
+fn clone_flags(spec: &Spec) -> u32 {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    namespaces.into_iter().flatten().fold(0, |flags, namespace| {
+        flags
+            | match namespace.typ() {
+                LinuxNamespaceType::Time => 0x0000_0080,
+                LinuxNamespaceType::Mount => 0x0002_0000,
+                LinuxNamespaceType::Cgroup => 0x0200_0000,
+                LinuxNamespaceType::Uts => 0x0400_0000,
+                LinuxNamespaceType::Ipc => 0x0800_0000,
+                LinuxNamespaceType::User => 0x1000_0000,
+                LinuxNamespaceType::Pid => 0x2000_0000,
+                LinuxNamespaceType::Network => 0x4000_0000,
+            }
+    })
+}
+
+fn items(spec: &Spec, rootfs: &Path) -> Vec<(&'static str, String)> {
+    let mut items = vec![("lxc.rootfs.path", rootfs.display().to_string())];
+    if let Some(hostname) = spec.hostname() {
+        items.push(("lxc.uts.name", hostname.clone()));
+    }
+    let Some(linux) = spec.linux() else { return items };
+    let lines =
+        [("u", linux.uid_mappings()), ("g", linux.gid_mappings())].map(|(kind, mappings)| {
+            let line = |map: &oci_spec::runtime::LinuxIdMapping| {
+                format!("{kind} {} {} {}\n", map.container_id(), map.host_id(), map.size())
+            };
+            mappings.iter().flatten().map(line).collect::<String>()
+        });
+    let idmap = lines.concat();
+    if !idmap.is_empty() {
+        items.push(("lxc.idmap", idmap));
+    }
+    items
+}

@@ -1,0 +1,85 @@
+//! Why a container cannot be started, cleaned up or filled. The last line of standard error is one
+//! of these with its chain, and the daemon shows it to the user as it stands.
+
+use std::io;
+use std::path::PathBuf;
+
+use openapi::{Vmid, VolumeId};
+use pve_integration::bundle::BundleError;
+use pve_integration::ct_config::{ConfigError, ValueError};
+use pve_integration::storage::StorageError;
+
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("CT {0} already running")]
+    AlreadyRunning(Vmid),
+    /// PVE's words.
+    #[error("you can't start a CT if it's a template")]
+    Template,
+    #[error("bridge '{0}' does not exist")]
+    NoBridge(String),
+    #[error("volume '{volume}' is a {format} image, which cannot be mounted for a container")]
+    VolumeFormat { volume: VolumeId, format: &'static str },
+    #[error("rootfs directory '{}' does not exist", .0.display())]
+    NoDirectory(PathBuf),
+    #[error("volume '{volume}' is in use by {}", .device.display())]
+    VolumeInUse { volume: VolumeId, device: PathBuf },
+    #[error("unsupported mount option '{0}' of the rootfs")]
+    MountOption(String),
+    #[error("the rootfs is refused: its '/{name}' is {kind}, not a plain directory")]
+    OddDirectory { name: &'static str, kind: &'static str },
+    #[error("cannot mount {what}")]
+    Mount { what: String, source: io::Error },
+    #[error("cannot mount {what}: it holds no ext4 filesystem, or a damaged one")]
+    NoFilesystem { what: String },
+    /// libcrun names the program and what is wrong with it.
+    #[error("cannot run the entrypoint: {0}")]
+    Entrypoint(String),
+    #[error("processes of CT {0} do not end although they were killed")]
+    Unkillable(Vmid),
+    #[error("the child that unpacks {0}")]
+    Unpacker(String),
+    #[error("{what}")]
+    Step { what: &'static str, source: io::Error },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Value(#[from] ValueError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    #[error(transparent)]
+    Libcrun(libcrun::Error),
+    #[error(transparent)]
+    Loop(#[from] loopdev::Error),
+    #[error(transparent)]
+    Unpack(#[from] images::UnpackError),
+    #[error("command socket")]
+    Socket(#[source] lxc_protocol::server::Error),
+    /// The source names the file.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl From<libcrun::Error> for Error {
+    fn from(err: libcrun::Error) -> Self {
+        if err.kind() == libcrun::Kind::Executable {
+            return Self::Entrypoint(err.message);
+        }
+        Self::Libcrun(err)
+    }
+}
+
+/// Says what was tried where the error alone would not.
+pub(crate) trait During<T> {
+    fn during(self, what: &'static str) -> Result<T>;
+}
+
+impl<T, E: Into<io::Error>> During<T> for std::result::Result<T, E> {
+    fn during(self, what: &'static str) -> Result<T> {
+        self.map_err(|err| Error::Step { what, source: err.into() })
+    }
+}

@@ -1,0 +1,67 @@
+//! Which container this process works for, and the names that follow from it.
+
+use std::path::PathBuf;
+
+use lxc_protocol::server::Listener;
+use lxc_protocol::wire::Message;
+use openapi::{NodeName, Vmid};
+use pve_integration::layout::Root;
+
+use crate::error::{Error, Result};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Guest {
+    pub(crate) root: Root,
+    pub(crate) node: NodeName,
+    pub(crate) vmid: Vmid,
+}
+
+impl Guest {
+    /// Its name for libcrun and for LXC's tools.
+    pub(crate) fn name(&self) -> String {
+        self.vmid.to_string()
+    }
+
+    pub(crate) fn config_json(&self) -> PathBuf {
+        self.root.bundle(self.vmid).join("config.json")
+    }
+
+    /// The cgroup that carries the limits: what is left when the container is gone, and removed.
+    pub(crate) fn limit_cgroup(&self) -> String {
+        format!("{}/{}", self.root.cgroup_parent(), self.vmid)
+    }
+
+    pub(crate) fn runtime(&self) -> libcrun::Runtime {
+        libcrun::Runtime::new(self.root.libcrun_state())
+    }
+
+    /// Take the command socket, which makes us the only monitor of this container.
+    pub(crate) fn bind(&self) -> Result<Listener> {
+        use lxc_protocol::server::Error::AlreadyRunning;
+
+        Listener::bind(&self.root.lxc_path(), &self.name()).map_err(|err| {
+            if matches!(err, AlreadyRunning) {
+                Error::AlreadyRunning(self.vmid)
+            } else {
+                Error::Socket(err)
+            }
+        })
+    }
+
+    /// Tell `lxc-monitord`. That it cannot be told changes nothing for the container.
+    pub(crate) fn announce(&self, message: &Message) {
+        if let Err(err) = lxc_protocol::notify::send(&self.root.lxc_path(), &self.name(), message) {
+            warn("lxc-monitord", &err.to_string());
+        }
+    }
+}
+
+/// A line on standard error that the daemon turns into a task warning.
+pub(crate) fn warn(key: &str, reason: &str) {
+    // Standard error is a file of the daemon's; if it cannot take the line, nobody can be told.
+    std::io::Write::write_all(
+        &mut std::io::stderr(),
+        format!("WARN: {key}: {reason}\n").as_bytes(),
+    )
+    .ok();
+}

@@ -1,0 +1,223 @@
+//! The container's root filesystem: its volume, mounted where PVE mounts it, and whether libcrun may
+//! be let loose on it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fs_err as fs;
+use openapi::VolumeId;
+use pve_integration::ct_config::{ContainerConfig, MountPoint, MountSource};
+use pve_integration::storage::{StorageConfig, VolumeFormat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, statat};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
+
+use crate::error::{Error, Result};
+use crate::guest::Guest;
+
+/// How long the previous user of an image may take to let go of it.
+const PATIENCE: Duration = Duration::from_secs(3);
+const TICK: Duration = Duration::from_millis(5);
+
+/// A mounted rootfs, in our mount namespace only.
+#[derive(Debug)]
+pub(crate) struct Rootfs {
+    path: PathBuf,
+    /// The file behind it, when it is an image.
+    image: Option<PathBuf>,
+}
+
+impl Rootfs {
+    pub(crate) fn mount(guest: &Guest, config: &ContainerConfig) -> Result<Self> {
+        let point = config.rootfs()?;
+        let path = guest.root.rootfs_mount(guest.vmid);
+        fs::create_dir_all(&path)?;
+        let image = match &point.source {
+            MountSource::Volume(volume) => {
+                let storages = StorageConfig::read(&guest.root)?;
+                let storage = storages.dir(&guest.root, &guest.node, volume.storage())?;
+                let found = storage.existing(volume)?;
+                match found.format {
+                    VolumeFormat::Subvol => {
+                        bind(&found.path, &path, &point)?;
+                        None
+                    }
+                    VolumeFormat::Raw => {
+                        wait_until_free(&found.path, volume)?;
+                        let device = loopdev::attach(&found.path, point.ro)?;
+                        // The device lives as long as the mount does; our descriptor goes here.
+                        block_device(
+                            &device.source(),
+                            &path,
+                            &point,
+                            &format!("volume '{volume}'"),
+                        )?;
+                        Some(found.path)
+                    }
+                    VolumeFormat::Qcow2 | VolumeFormat::Vmdk => {
+                        return Err(Error::VolumeFormat {
+                            volume: volume.clone(),
+                            format: found.format.as_str(),
+                        });
+                    }
+                }
+            }
+            MountSource::Bind(source) => {
+                if !source.is_dir() {
+                    return Err(Error::NoDirectory(source.clone()));
+                }
+                bind(source, &path, &point)?;
+                None
+            }
+            MountSource::Device(device) => {
+                block_device(device, &path, &point, &format!("device '{}'", device.display()))?;
+                None
+            }
+        };
+        Ok(Self { path, image })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn open(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        Ok(rustix::fs::open(&self.path, flags, Mode::empty())?)
+    }
+
+    /// Unmount, and wait until the image is written and free for its next user.
+    pub(crate) fn unmount(self) -> io::Result<()> {
+        if unmount(&self.path, UnmountFlags::empty()).is_err() {
+            unmount(&self.path, UnmountFlags::DETACH)?;
+        }
+        let start = Instant::now();
+        while let Some(image) = &self.image {
+            match loopdev::holder(image)? {
+                Some(device) if start.elapsed() > PATIENCE => {
+                    let text = format!("{} still holds '{}'", device.display(), image.display());
+                    return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
+                }
+                Some(_) => std::thread::sleep(TICK),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An image that a killed container still had mounted is let go a moment after its last process.
+fn wait_until_free(image: &Path, volume: &VolumeId) -> Result<()> {
+    let start = Instant::now();
+    while let Some(device) = loopdev::holder(image)? {
+        if start.elapsed() > PATIENCE {
+            return Err(Error::VolumeInUse { volume: volume.clone(), device });
+        }
+        std::thread::sleep(TICK);
+    }
+    Ok(())
+}
+
+fn bind(source: &Path, target: &Path, point: &MountPoint) -> Result<()> {
+    let failed =
+        |err: Errno| Error::Mount { what: format!("'{}'", source.display()), source: err.into() };
+    mount_bind(source, target).map_err(failed)?;
+    let (flags, _) = options(point)?;
+    if !flags.is_empty() {
+        mount_remount(target, MountFlags::BIND | flags, "").map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn block_device(device: &Path, target: &Path, point: &MountPoint, what: &str) -> Result<()> {
+    let (flags, data) = options(point)?;
+    let data = std::ffi::CString::new(data).expect("made of words without NUL");
+    mount(device, target, "ext4", flags, data.as_c_str()).map_err(|err| match err {
+        Errno::INVAL => Error::NoFilesystem { what: what.to_owned() },
+        err => Error::Mount { what: what.to_owned(), source: err.into() },
+    })
+}
+
+/// PVE's mount options (`get_mount_options` of PVE::LXC::Config) as flags and filesystem data.
+fn options(point: &MountPoint) -> Result<(MountFlags, &'static str)> {
+    let mut flags = if point.ro { MountFlags::RDONLY } else { MountFlags::empty() };
+    let mut data = "";
+    for option in &point.mountoptions {
+        match option.as_str() {
+            "noatime" => flags |= MountFlags::NOATIME,
+            "nodev" => flags |= MountFlags::NODEV,
+            "noexec" => flags |= MountFlags::NOEXEC,
+            "nosuid" => flags |= MountFlags::NOSUID,
+            "lazytime" => flags |= MountFlags::LAZYTIME,
+            "discard" => data = "discard",
+            _ => return Err(Error::MountOption(option.clone())),
+        }
+    }
+    Ok((flags, data))
+}
+
+/// libcrun mounts over these by path; a link there would lead it out of the rootfs (CVE-2026-47766).
+/// Missing ones are made by it.
+pub(crate) fn refuse_odd_directories(rootfs: BorrowedFd<'_>) -> Result<()> {
+    for name in ["dev", "proc", "sys"] {
+        let kind = match statat(rootfs.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => continue,
+            Err(err) => return Err(Error::Io(err.into())),
+            Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+        };
+        let kind = match kind {
+            FileType::Directory => continue,
+            FileType::Symlink => "a symbolic link",
+            FileType::RegularFile => "a file",
+            FileType::Fifo
+            | FileType::Socket
+            | FileType::CharacterDevice
+            | FileType::BlockDevice
+            | FileType::Unknown => "a special file",
+        };
+        return Err(Error::OddDirectory { name, kind });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(prepare: impl FnOnce(&Path)) -> Result<()> {
+        let dir = tempfile::tempdir().unwrap();
+        prepare(dir.path());
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let root = rustix::fs::open(dir.path(), flags, Mode::empty()).unwrap();
+        refuse_odd_directories(root.as_fd())
+    }
+
+    #[test]
+    fn takes_plain_and_missing_directories() {
+        check(|dir| fs::create_dir(dir.join("proc")).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn names_a_link_and_a_file() {
+        let err =
+            check(|dir| std::os::unix::fs::symlink("/etc", dir.join("dev")).unwrap()).unwrap_err();
+        assert_eq!(
+            err.to_string(),
+            "the rootfs is refused: its '/dev' is a symbolic link, not a plain directory"
+        );
+        let err = check(|dir| fs::write(dir.join("sys"), "").unwrap()).unwrap_err();
+        assert!(err.to_string().contains("'/sys' is a file"), "{err}");
+    }
+
+    #[test]
+    fn maps_mount_options_and_names_an_unknown_one() {
+        let point = |options| {
+            MountPoint::parse("rootfs", &format!("local:1/x,ro=1,mountoptions={options}")).unwrap()
+        };
+        let flags = MountFlags::RDONLY | MountFlags::NOATIME | MountFlags::NOSUID;
+        assert_eq!(options(&point("noatime;nosuid;discard")).unwrap(), (flags, "discard"));
+        assert!(options(&point("sync")).unwrap_err().to_string().contains("'sync'"));
+    }
+}
