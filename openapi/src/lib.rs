@@ -4,6 +4,7 @@ pub mod answer;
 pub mod check;
 pub mod document;
 pub mod format;
+pub mod parity;
 pub mod property_string;
 pub mod schema;
 

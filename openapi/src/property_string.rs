@@ -40,24 +40,16 @@ pub fn parse(
     schema: &Properties,
     text: &str,
 ) -> Result<IndexMap<String, Value>, PropertyStringError> {
-    let values = read(schema, text, "")?;
-    let typed = |(key, value): (String, Value)| {
-        let value = schema.get(key.as_str()).map_or(value.clone(), |prop| stored(prop, value));
-        (key, value)
+    let values = verify(schema, text, "")?;
+    let typed = |(key, value): (String, Value)| match schema.get(key.as_str()) {
+        Some(property) => (key, stored(property, value, true)),
+        None => (key, value),
     };
     Ok(values.into_iter().map(typed).collect())
 }
 
-/// Whether `text` is one of `schema`; errors are those of `path`.
+/// The values of `text` as texts, checked; errors are those of `path`.
 pub(crate) fn verify(
-    schema: &Properties,
-    text: &str,
-    path: &str,
-) -> Result<IndexMap<String, Value>, PropertyStringError> {
-    read(schema, text, path)
-}
-
-fn read(
     schema: &Properties,
     text: &str,
     path: &str,

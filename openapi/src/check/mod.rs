@@ -2,9 +2,10 @@
 //! `src/PVE/JSONSchema.pm`). It knows methods only by their table, and nothing of HTTP beyond how
 //! query and body are merged. Whether the caller may is not asked here.
 //!
-//! Values come out as a config file needs them: booleans as 0 or 1, integers and numbers as JSON
-//! numbers if these print as the client wrote them, else as the client's text (`+512`, `007`,
-//! `1.50`), for PVE stores and shows such a value as it was given. Defaults are not filled in.
+//! Values come out as their readers need them: booleans as 0 or 1, integers and numbers as JSON
+//! numbers. Only what goes into a container's config stays as the client wrote it if a number would
+//! print otherwise (`+512`, `007`, `1.50`), for PVE stores and shows such a value as it was given.
+//! Defaults are not filled in.
 //!
 //! Where Perl's order is that of a hash, names are sorted here.
 
@@ -19,7 +20,7 @@ pub use input::{Given, Input, Raw, conflicts, merge, parse_form, parse_json};
 
 use crate::format;
 use crate::property_string;
-use crate::schema::{Format, Kind, Method, Property};
+use crate::schema::{Format, Kind, Method, Property, config_key};
 
 /// Errors by parameter: what PVE answers with `400 Parameter verification failed.`
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -52,7 +53,8 @@ pub fn check_given(method: &Method, mut given: Given) -> Result<Map<String, Valu
         return Err(ParamErrors(errors));
     }
     let checked = given.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| {
-        let value = parameters.get(&name).map_or(Value::Null, |prop| stored(prop, value));
+        let as_written = method.writes_config() && config_key(&name).is_some();
+        let value = parameters.get(&name).map_or(Value::Null, |p| stored(p, value, as_written));
         (name, value)
     });
     Ok(checked.collect())
@@ -97,25 +99,23 @@ pub(crate) fn perl_text(value: &Value) -> Cow<'_, str> {
     }
 }
 
-/// What of `value`, already checked, is handed on.
-pub(crate) fn stored(property: &Property, value: Value) -> Value {
+/// What of `value`, already checked, is handed on; `as_written`: numbers only if they print as
+/// the client wrote them.
+pub(crate) fn stored(property: &Property, value: Value, as_written: bool) -> Value {
     match value {
         Value::Array(items) => match &property.items {
-            Some(item) => items.into_iter().map(|value| stored(item, value)).collect(),
+            Some(item) => items.into_iter().map(|value| stored(item, value, as_written)).collect(),
             None => Value::Array(items),
         },
         Value::Bool(_) | Value::Number(_) | Value::String(_) => {
             let text = perl_text(&value);
+            let integer = || text.parse::<i64>().ok().map(Number::from);
             let number = match property.kind {
-                Kind::Boolean | Kind::Integer => text.parse::<i64>().ok().map(Number::from),
-                Kind::Number => text
-                    .parse::<i64>()
-                    .ok()
-                    .map(Number::from)
-                    .or_else(|| text.parse().ok().and_then(Number::from_f64)),
+                Kind::Boolean | Kind::Integer => integer(),
+                Kind::Number => integer().or_else(|| text.parse().ok().and_then(Number::from_f64)),
                 Kind::String | Kind::Array | Kind::Object => None,
             };
-            match number.filter(|number| number.to_string() == *text) {
+            match number.filter(|number| !as_written || number.to_string() == *text) {
                 Some(number) => Value::Number(number),
                 None => Value::String(text.into_owned()),
             }

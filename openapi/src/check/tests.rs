@@ -53,6 +53,16 @@ fn takes_forms(#[case] text: &str, #[case] values: Value) {
     assert_eq!(form(text), Ok(values));
 }
 
+#[test]
+fn what_goes_into_no_config_is_a_number() {
+    let path = [("node".to_owned(), "pve1".to_owned())];
+    let query = parse_form("limit=%2B5&start=007&errors=1");
+    let tasks = method("GET", "/nodes/{node}/tasks");
+    let checked = check(tasks, Input { path: &path, query, ..Input::default() }).unwrap();
+    let found = ["limit", "start", "errors"].map(|name| checked[name].clone());
+    assert_eq!(found, [json!(5), json!(7), json!(1)]);
+}
+
 #[rstest]
 #[case::numbers(json!({"memory": 512, "onboot": true, "swap": "0"}), json!({"memory": 512, "onboot": 1, "swap": 0}))]
 #[case::whole_double(json!({"memory": 512.0}), json!({"memory": 512}))]
@@ -176,6 +186,21 @@ fn ten_thousand_fields_take_well_under_a_second() {
     let start = std::time::Instant::now();
     assert!(form(&text).is_err());
     assert!(start.elapsed() < std::time::Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[rstest]
+#[case::arrays("[")]
+#[case::objects("{\"a\":")]
+fn deep_json_is_refused(#[case] open: &str) {
+    let body = format!("{{\"hostname\":{}", open.repeat(200_000));
+    assert!(parse_json(body.as_bytes()).is_err());
+}
+
+#[rstest]
+#[case(b"[1]")]
+#[case(b"null")]
+fn json_that_is_no_object_has_no_fields(#[case] body: &[u8]) {
+    assert_eq!(parse_json(body).unwrap(), None);
 }
 
 fn anything() -> impl Strategy<Value = Value> {

@@ -59,6 +59,14 @@ fn yes() -> bool {
 }
 
 impl Method {
+    /// Whether its parameters end up in a container's config.
+    pub(crate) fn writes_config(&self) -> bool {
+        matches!(
+            (self.method, self.path),
+            ("POST", "/nodes/{node}/lxc") | ("PUT", "/nodes/{node}/lxc/{vmid}/config")
+        )
+    }
+
     /// The schema of what it answers, as PVE states it. Parsed on each call: only documents ask.
     #[must_use]
     pub fn returns(&self) -> serde_json::Value {
