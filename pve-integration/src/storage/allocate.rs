@@ -120,8 +120,16 @@ fn fill_raw(path: &Path, bytes: u64, owner: (u32, u32)) -> Result<(), StorageErr
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
     let says = |line: &&str| !line.trim().is_empty() && !line.starts_with("mke2fs ");
-    let reason = stderr.lines().rfind(says).unwrap_or("mkfs.ext4 failed without a word");
+    let reason = if is_full(path) {
+        "no space left on device" // mkfs names the step that met it, and not always the cause
+    } else {
+        stderr.lines().rfind(says).unwrap_or("mkfs.ext4 failed without a word")
+    };
     Err(StorageError::Format { path: path.to_owned(), reason: reason.trim().to_owned() })
+}
+
+fn is_full(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|stat| stat.f_bavail == 0)
 }
 
 /// PVE numbers a guest's volumes across formats.
