@@ -1,0 +1,301 @@
+//! Containers under our own monitor, one process each. The monitor is the parent of the container's
+//! init and cleans up after it; the daemon cleans up only after a monitor that could not.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lxc_protocol::State;
+use lxc_protocol::client::{Client, Error as ClientError};
+use openapi::Vmid;
+use pve_integration::layout::Root;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::{Signal, pidfd_send_signal};
+use rustix_libc_wrappers::process::SignalExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::process::{Child, ChildStdout};
+use tokio_util::sync::CancellationToken;
+
+use super::monitor::Monitor;
+use super::{Runtime, RuntimeError, Shutdown};
+use crate::tasks::TaskLog;
+
+/// From the call of the monitor to a running container.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// From SIGKILL for init to a monitor that has cleaned up and gone.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+const FREEZE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A monitor closes its connections and its listener at its exit, in any order.
+const GONE_TIMEOUT: Duration = Duration::from_secs(2);
+const GONE_POLL: Duration = Duration::from_millis(5);
+/// A connection may also end before its monitor; then look again.
+const REWATCH: Duration = Duration::from_millis(100);
+/// Where the daemon sees cgroups.
+const CGROUPS: &str = "/sys/fs/cgroup";
+
+#[derive(Clone)]
+pub(crate) struct Crun(Arc<Shared>);
+
+struct Shared {
+    monitor: Monitor,
+    root: Root,
+    /// One start or clean-up of a container at a time: a clean-up would kill what a start just made.
+    turns: Mutex<HashMap<Vmid, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Crun {
+    pub(crate) fn new(monitor: Monitor, root: Root) -> Self {
+        Self(Arc::new(Shared { monitor, root, turns: Mutex::default() }))
+    }
+
+    fn client(&self, vmid: Vmid) -> Client {
+        Client::new(&self.0.root.lxc_path(), &vmid.to_string())
+    }
+
+    fn turn(&self, vmid: Vmid) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.0.turns.lock().expect("nothing panics while it holds the lock");
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(turns.entry(vmid).or_default())
+    }
+
+    /// Whether somebody supervises it: a connection, no question asked.
+    fn is_supervised(&self, vmid: Vmid) -> bool {
+        connect(&self.0.root, vmid).is_ok()
+    }
+
+    /// What only a monitor that was killed leaves behind.
+    fn has_leftovers(&self, vmid: Vmid) -> bool {
+        let cgroup = PathBuf::from(self.0.root.cgroup_parent()).join(vmid.to_string());
+        let hierarchies = ["", "unified", "memory", "pids", "cpu"];
+        self.0.root.libcrun_state().join(vmid.to_string()).exists()
+            || hierarchies
+                .iter()
+                .any(|name| PathBuf::from(CGROUPS).join(name).join(&cgroup).is_dir())
+    }
+
+    /// Remove what a dead monitor left of this container, if nobody supervises it now.
+    pub(crate) async fn sweep(&self, vmid: Vmid) -> Result<(), RuntimeError> {
+        let turn = self.turn(vmid);
+        let _turn = turn.lock().await;
+        if self.is_supervised(vmid) || !self.has_leftovers(vmid) {
+            return Ok(());
+        }
+        tracing::warn!(guest.vmid = %vmid, "monitor of CT {vmid} died, cleaning up after it");
+        self.0.monitor.cleanup(vmid).await
+    }
+
+    async fn sweep_logged(&self, vmid: Vmid) {
+        if let Err(err) = self.sweep(vmid).await {
+            tracing::error!(guest.vmid = %vmid, error = %err, "cannot clean up after CT {vmid}: {err}");
+        }
+    }
+
+    /// Watch a monitor that an earlier daemon started: a connection that says nothing stays open for
+    /// as long as the monitor lives. One descriptor and a sleeping task each.
+    pub(crate) fn adopt(&self, vmid: Vmid) {
+        let crun = self.clone();
+        tokio::spawn(async move {
+            while let Ok(socket) = connect(&crun.0.root, vmid) {
+                wait_closed(socket).await;
+                tokio::time::sleep(REWATCH).await;
+            }
+            crun.ended(vmid).await;
+        });
+    }
+
+    /// Reap a monitor that we started. It lives on when we end.
+    fn reap(&self, vmid: Vmid, mut child: Child) {
+        let crun = self.clone();
+        tokio::spawn(async move {
+            match child.wait().await {
+                Ok(status) => {
+                    tracing::info!(guest.vmid = %vmid, "monitor of CT {vmid} ended: {status}")
+                }
+                Err(err) => {
+                    tracing::error!(guest.vmid = %vmid, error = %err, "cannot wait for the monitor of CT {vmid}: {err}")
+                }
+            }
+            crun.ended(vmid).await;
+        });
+    }
+
+    async fn ended(&self, vmid: Vmid) {
+        // A monitor that ends in peace has removed all it made.
+        if self.has_leftovers(vmid) {
+            self.sweep_logged(vmid).await;
+        }
+    }
+
+    /// Run a blocking call of the command protocol off the runtime's threads.
+    async fn ask<T: Send + 'static>(
+        &self,
+        vmid: Vmid,
+        call: impl FnOnce(&Client) -> Result<T, ClientError> + Send + 'static,
+    ) -> Result<T, ClientError> {
+        let client = self.client(vmid);
+        let answer = tokio::task::spawn_blocking(move || call(&client)).await;
+        answer.unwrap_or_else(|err| Err(ClientError::Io(std::io::Error::other(err))))
+    }
+
+    /// After the last answer of a monitor: until its name is free for the next one.
+    async fn wait_gone(&self, vmid: Vmid) -> Result<(), RuntimeError> {
+        let gone = async {
+            while self.is_supervised(vmid) {
+                tokio::time::sleep(GONE_POLL).await;
+            }
+        };
+        tokio::time::timeout(GONE_TIMEOUT, gone).await.map_err(|_| RuntimeError::DidNotStop)
+    }
+
+    async fn wait_running(&self, vmid: Vmid, stdout: ChildStdout) -> Option<u32> {
+        let mut lines = BufReader::new(stdout).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if let Some(pid) = line.strip_prefix("RUNNING ").and_then(|pid| pid.trim().parse().ok())
+            {
+                return Some(pid);
+            }
+            tracing::debug!(guest.vmid = %vmid, "monitor of CT {vmid}: {line}");
+        }
+        None
+    }
+
+    /// End a monitor that must not go on, and what it made.
+    async fn give_up(&self, vmid: Vmid, mut child: Child) {
+        if let Err(err) = child.kill().await {
+            tracing::error!(guest.vmid = %vmid, error = %err, "cannot kill the monitor of CT {vmid}: {err}");
+        }
+        if let Err(err) = self.0.monitor.cleanup(vmid).await {
+            tracing::error!(guest.vmid = %vmid, error = %err, "cannot clean up after CT {vmid}: {err}");
+        }
+    }
+
+    fn tell(&self, vmid: Vmid, log: &TaskLog, with_lines: bool) {
+        let report = self.0.monitor.report(vmid);
+        for line in report.lines.iter().filter(|_| with_lines) {
+            log.line(line.as_str());
+        }
+        for warning in &report.warnings {
+            log.warn(warning.as_str());
+        }
+    }
+
+    async fn kill(&self, vmid: Vmid) -> Result<(), RuntimeError> {
+        match self.ask(vmid, |client| client.stop(STOP_TIMEOUT)).await {
+            // Gone already: what was wanted.
+            Ok(()) | Err(ClientError::NotRunning) => self.wait_gone(vmid).await,
+            Err(ClientError::TimedOut) => Err(RuntimeError::DidNotStop),
+            Err(err) => Err(RuntimeError::command(vmid, err)),
+        }
+    }
+}
+
+#[async_trait]
+impl Runtime for Crun {
+    fn name(&self) -> &'static str {
+        "crun"
+    }
+
+    async fn start(
+        &self,
+        vmid: Vmid,
+        log: &TaskLog,
+        cancel: &CancellationToken,
+    ) -> Result<(), RuntimeError> {
+        let turn = self.turn(vmid);
+        let _turn = turn.lock().await;
+        if self.is_supervised(vmid) {
+            return Err(RuntimeError::AlreadyRunning(vmid));
+        }
+        let mut child = self.0.monitor.spawn_run(vmid)?;
+        let stdout = child.stdout.take().expect("it was asked for as a pipe");
+        let outcome = tokio::select! {
+            pid = self.wait_running(vmid, stdout) => Ok(pid),
+            () = tokio::time::sleep(START_TIMEOUT) => Err(RuntimeError::StartTimeout(START_TIMEOUT)),
+            () = cancel.cancelled() => Err(RuntimeError::Cancelled),
+        };
+        match outcome {
+            Ok(Some(_)) => {
+                self.tell(vmid, log, true);
+                self.reap(vmid, child);
+                Ok(())
+            }
+            Ok(None) => {
+                let status = child.wait().await.map_err(|err| RuntimeError::io("monitor", err))?;
+                self.tell(vmid, log, false);
+                let cause = self.0.monitor.report(vmid).cause(status);
+                if self.has_leftovers(vmid) && !self.is_supervised(vmid) {
+                    self.0.monitor.cleanup(vmid).await?;
+                }
+                Err(RuntimeError::Failed(cause))
+            }
+            Err(err) => {
+                self.tell(vmid, log, true);
+                self.give_up(vmid, child).await;
+                Err(err)
+            }
+        }
+    }
+
+    async fn stop(&self, vmid: Vmid) -> Result<(), RuntimeError> {
+        self.kill(vmid).await?;
+        self.sweep(vmid).await
+    }
+
+    async fn shutdown(
+        &self,
+        vmid: Vmid,
+        how: Shutdown,
+        cancel: &CancellationToken,
+    ) -> Result<(), RuntimeError> {
+        let pidfd = self.ask(vmid, Client::init_pidfd).await;
+        let pidfd = pidfd.map_err(|err| RuntimeError::command(vmid, err))?;
+        // systemd's wish to halt is a real-time signal, which rustix alone has no name for.
+        let signal = Signal::from_raw(how.signal);
+        let signal = signal.ok_or(RuntimeError::Signal(vmid, rustix::io::Errno::INVAL))?;
+        pidfd_send_signal(pidfd, signal).map_err(|err| RuntimeError::Signal(vmid, err))?;
+        let timeout = how.timeout;
+        let waiting = self.ask(vmid, move |client| client.wait_for(&[State::Stopped], timeout));
+        let ended = tokio::select! {
+            ended = waiting => ended,
+            () = cancel.cancelled() => return Err(RuntimeError::Cancelled),
+        };
+        match ended {
+            Ok(_) | Err(ClientError::NotRunning) => self.wait_gone(vmid).await,
+            Err(ClientError::TimedOut) if how.force => self.stop(vmid).await,
+            Err(ClientError::TimedOut) => Err(RuntimeError::DidNotStop),
+            Err(err) => Err(RuntimeError::command(vmid, err)),
+        }
+    }
+
+    async fn suspend(&self, vmid: Vmid) -> Result<(), RuntimeError> {
+        let done = self.ask(vmid, |client| client.freeze(FREEZE_TIMEOUT)).await;
+        done.map_err(|err| RuntimeError::command(vmid, err))
+    }
+
+    async fn resume(&self, vmid: Vmid) -> Result<(), RuntimeError> {
+        let done = self.ask(vmid, |client| client.unfreeze(FREEZE_TIMEOUT)).await;
+        done.map_err(|err| RuntimeError::command(vmid, err))
+    }
+}
+
+fn connect(root: &Root, vmid: Vmid) -> rustix::io::Result<OwnedFd> {
+    let name = lxc_protocol::socket_name(&root.lxc_path(), &vmid.to_string());
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new_abstract_name(&name)?)?;
+    Ok(socket)
+}
+
+async fn wait_closed(socket: OwnedFd) {
+    let Ok(mut stream) = UnixStream::from_std(socket.into()) else { return };
+    let mut byte = [0];
+    // Nothing was asked, so nothing but the end can come.
+    while matches!(stream.read(&mut byte).await, Ok(1..)) {}
+}
+
+#[cfg(test)]
+mod tests;

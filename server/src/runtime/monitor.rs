@@ -1,0 +1,227 @@
+//! The program `lxcri-monitor` as a child process: how it is called, how its words are read. What
+//! it does is its own affair.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use openapi::{NodeName, Vmid};
+use pve_integration::layout::Root;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+
+use super::RuntimeError;
+use super::report::{Report, missing_library};
+use crate::tasks::TaskLog;
+
+/// Cleaning up waits for a kernel that gives back mounts and cgroups.
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(30);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How to call it.
+#[derive(Clone, Debug)]
+pub(crate) struct Monitor {
+    program: PathBuf,
+    root: Root,
+    node: NodeName,
+}
+
+/// What an unpacked root file system turned out to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unpacked {
+    pub(crate) ostype: Option<String>,
+    pub(crate) arch: Option<String>,
+}
+
+impl Monitor {
+    pub(crate) fn new(program: PathBuf, root: Root, node: NodeName) -> Self {
+        Self { program, root, node }
+    }
+
+    fn command(&self, verb: &str, vmid: Vmid) -> Command {
+        let mut command = self.bare();
+        command.arg(verb).arg("--root").arg(self.root.prefix());
+        command.arg("--node").arg(self.node.as_str()).arg(vmid.to_string());
+        command
+    }
+
+    /// Nothing of ours goes with it: std opens every descriptor close-on-exec.
+    fn bare(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.current_dir("/").env_clear().stdin(Stdio::null());
+        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+    }
+
+    /// The container's supervisor, its stderr in the container's own file. It makes a session of
+    /// its own and outlives us.
+    pub(super) fn spawn_run(&self, vmid: Vmid) -> Result<Child, RuntimeError> {
+        let dir = self.root.guest_run(vmid);
+        let io_error = |err| RuntimeError::io(format!("CT {vmid}"), err);
+        fs_err::create_dir_all(&dir).map_err(io_error)?;
+        let stderr = fs_err::File::create(self.root.monitor_stderr(vmid)).map_err(io_error)?;
+        let mut command = self.command("run", vmid);
+        command.stdout(Stdio::piped()).stderr(Stdio::from(stderr.into_file()));
+        command.spawn().map_err(|err| self.cannot_spawn(&err))
+    }
+
+    pub(super) fn report(&self, vmid: Vmid) -> Report {
+        Report::parse(&fs_err::read(self.root.monitor_stderr(vmid)).unwrap_or_default())
+    }
+
+    /// Remove what a dead monitor left: processes, mounts, cgroup, run files.
+    pub(crate) async fn cleanup(&self, vmid: Vmid) -> Result<(), RuntimeError> {
+        let mut command = self.command("cleanup", vmid);
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+        let output = tokio::time::timeout(CLEANUP_TIMEOUT, command.output());
+        let output = output.await.map_err(|_| RuntimeError::DidNotStop)?;
+        let output = output.map_err(|err| self.cannot_spawn(&err))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(RuntimeError::Failed(Report::parse(&output.stderr).cause(output.status)))
+    }
+
+    /// What this host can run, as the monitor finds it.
+    pub(crate) async fn probe(&self) -> Result<serde_json::Value, RuntimeError> {
+        let mut command = self.bare();
+        command.arg("--probe").stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let output = tokio::time::timeout(PROBE_TIMEOUT, command.output()).await;
+        let output =
+            output.map_err(|_| RuntimeError::Failed("the probe takes too long".to_owned()))?;
+        let output = output.map_err(|err| self.cannot_spawn(&err))?;
+        if !output.status.success() {
+            let cause = Report::parse(&output.stderr).cause(output.status);
+            return Err(RuntimeError::Unusable(cause));
+        }
+        serde_json::from_slice(&output.stdout)
+            .map_err(|err| RuntimeError::Failed(format!("the probe's answer is no JSON: {err}")))
+    }
+
+    /// Unpack `archive` into the root file system that the container's config names. `started` is
+    /// told the worker's pid before anything else happens, so that a later daemon can end it.
+    pub(crate) async fn unpack(
+        &self,
+        vmid: Vmid,
+        archive: &Path,
+        log: &TaskLog,
+        cancel: &CancellationToken,
+        started: impl FnOnce(u32) -> io::Result<()>,
+    ) -> Result<Unpacked, RuntimeError> {
+        let mut command = self.command("unpack", vmid);
+        command.arg("--archive").arg(archive).kill_on_drop(true);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|err| self.cannot_spawn(&err))?;
+        let io_error = |err| RuntimeError::io("unpack", err);
+        if let Some(pid) = child.id() {
+            started(pid).map_err(io_error)?;
+        }
+        let stdout = child.stdout.take().expect("it was asked for as a pipe");
+        let mut stderr = child.stderr.take().expect("it was asked for as a pipe");
+        let reading = async {
+            let mut unpacked = Unpacked::default();
+            let mut lines = BufReader::new(stdout).lines();
+            while let Some(line) = lines.next_line().await? {
+                match detected(&line) {
+                    Some(found) => unpacked = found,
+                    None => log.line(line.as_str()),
+                }
+            }
+            Ok::<_, io::Error>(unpacked)
+        };
+        let mut words = Vec::new();
+        let talking = stderr.read_to_end(&mut words);
+        let both = async { tokio::join!(reading, talking) };
+        let (unpacked, talked) = tokio::select! {
+            both = both => both,
+            () = cancel.cancelled() => {
+                child.kill().await.map_err(io_error)?;
+                return Err(RuntimeError::Cancelled);
+            }
+        };
+        talked.map_err(io_error)?;
+        let status = child.wait().await.map_err(io_error)?;
+        let report = Report::parse(&words);
+        for warning in &report.warnings {
+            log.warn(warning.as_str());
+        }
+        if !status.success() {
+            return Err(RuntimeError::Failed(report.cause(status)));
+        }
+        unpacked.map_err(io_error)
+    }
+
+    fn cannot_spawn(&self, err: &io::Error) -> RuntimeError {
+        let program = self.program.display();
+        if err.kind() == io::ErrorKind::NotFound {
+            // Also what the kernel says of a program whose loader is missing.
+            return RuntimeError::Unusable(format!(
+                "the container runtime is missing: '{program}' does not exist; install the package \
+                 proxmox-lxcri"
+            ));
+        }
+        let text = err.to_string();
+        RuntimeError::Unusable(missing_library(&text).unwrap_or_else(|| {
+            format!("the container runtime '{program}' cannot be started: {text}")
+        }))
+    }
+}
+
+/// `DETECTED ostype=debian arch=amd64`
+fn detected(line: &str) -> Option<Unpacked> {
+    let words = line.strip_prefix("DETECTED ")?;
+    let of = |key: &str| {
+        let value =
+            words.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+        value.filter(|value| !value.is_empty()).map(str::to_owned)
+    };
+    Some(Unpacked { ostype: of("ostype"), arch: of("arch") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn monitor(program: &Path, root: &Path) -> Monitor {
+        Monitor::new(program.to_owned(), Root::new(root).unwrap(), "pve1".parse().unwrap())
+    }
+
+    #[test]
+    fn takes_what_the_monitor_detected() {
+        let found = detected("DETECTED ostype=alpine arch=amd64").unwrap();
+        assert_eq!(
+            (found.ostype.as_deref(), found.arch.as_deref()),
+            (Some("alpine"), Some("amd64"))
+        );
+        assert_eq!(detected("DETECTED ostype="), Some(Unpacked::default()));
+        assert_eq!(detected("usr/bin/DETECTED "), None);
+    }
+
+    #[tokio::test]
+    async fn a_missing_program_names_its_package() {
+        let dir = tempfile::tempdir().unwrap();
+
+        let err = monitor(&dir.path().join("none"), dir.path()).probe().await.unwrap_err();
+
+        assert!(matches!(err, RuntimeError::Unusable(_)));
+        assert!(err.to_string().ends_with("install the package proxmox-lxcri"), "{err}");
+        assert_eq!(err.to_string().lines().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_failed_cleanup_says_the_last_line() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("monitor");
+        fs_err::write(&program, "#!/bin/sh\necho first >&2\necho \"cannot $1 $6\" >&2\nexit 3\n")
+            .unwrap();
+        fs_err::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+
+        let err = monitor(&program, dir.path()).cleanup("101".parse().unwrap()).await.unwrap_err();
+
+        assert_eq!(err.to_string(), "cannot cleanup 101");
+    }
+}
