@@ -1,0 +1,107 @@
+//! Guests as a service: what there is, how it does, how it is made, changed, started, stopped and
+//! destroyed. Keeps nothing that it cannot read anew: configs are files, and whoever supervises a
+//! running container is asked. Blocking work is done off the runtime's threads, and a config's lock
+//! is never held across an `.await`.
+
+mod change;
+mod config;
+mod create;
+mod destroy;
+mod error;
+mod inspect;
+mod journal;
+mod lifecycle;
+mod list;
+mod net;
+mod pending;
+mod plan;
+mod recover;
+mod running;
+mod view;
+mod volumes;
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use openapi::{AuthId, NodeName, Upid, Vmid};
+use pve_integration::ct_config::ConfigCache;
+use pve_integration::layout::Root;
+use tokio_util::sync::CancellationToken;
+
+use crate::runtime::{Crun, Monitor};
+use crate::stats::CpuMeter;
+use crate::tasks::{TaskLog, Tasks};
+
+pub(crate) use change::{Change, is_indexed, new_size_gib, split_list};
+pub(crate) use destroy::Destroy;
+pub(crate) use error::GuestError;
+pub(crate) use lifecycle::{Start, Stop};
+pub(crate) use plan::Plan;
+pub(crate) use view::{RESTRICTED, Values};
+
+/// The guests of this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Guests(Arc<Inner>);
+
+struct Inner {
+    root: Root,
+    node: NodeName,
+    tasks: Tasks,
+    crun: Crun,
+    monitor: Monitor,
+    configs: ConfigCache,
+    running: running::Known,
+    cpu: CpuMeter,
+    host_cpus: u32,
+    cgroup_v2: bool,
+    probed: inspect::Probed,
+}
+
+impl Guests {
+    /// `monitor` is the program that runs one container.
+    pub fn new(root: Root, node: NodeName, tasks: Tasks, monitor: PathBuf) -> Self {
+        let monitor = Monitor::new(monitor, root.clone(), node.clone());
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        Self(Arc::new(Inner {
+            crun: Crun::new(monitor.clone(), root.clone()),
+            monitor,
+            configs: ConfigCache::default(),
+            running: running::Known::default(),
+            cpu: CpuMeter::default(),
+            host_cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
+            cgroup_v2: Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
+            probed: inspect::Probed::default(),
+            root,
+            node,
+            tasks,
+        }))
+    }
+
+    pub(crate) fn cgroup_v2(&self) -> bool {
+        self.0.cgroup_v2
+    }
+
+    /// Off the threads that serve requests.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, GuestError> + Send + 'static,
+    ) -> Result<T, GuestError> {
+        let guests = self.clone();
+        match tokio::task::spawn_blocking(move || work(&guests)).await {
+            Ok(done) => done,
+            Err(err) => Err(GuestError::die(format!("internal error: {err}"))),
+        }
+    }
+
+    fn task<W, F>(&self, kind: &str, vmid: Vmid, who: &AuthId, work: W) -> Result<Upid, GuestError>
+    where
+        W: FnOnce(TaskLog, CancellationToken) -> F + Send + 'static,
+        F: Future<Output = Result<(), GuestError>>,
+    {
+        Ok(self.0.tasks.spawn(kind, &vmid.to_string(), who, work)?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,313 @@
+//! A change of a container's config: which keys it sets, deletes and reverts, and what becomes of
+//! them at once or at the next start. Pure, but for what it asks the host; `config` reads and
+//! writes the file. As `update_pct_config` and `vmconfig_apply_pending` of pve-container's
+//! `PVE/LXC/Config.pm`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use openapi::schema::config_key;
+use openapi::{Vmid, VolumeId};
+use pve_integration::ct_config::{ContainerConfig, MountPoint, MountSource};
+use pve_integration::storage::VolumeName;
+use serde_json::Value;
+
+use super::error::GuestError;
+use super::{net, pending};
+
+/// Keys that a running container takes without being told.
+const FAST: &[&str] = &[
+    "cores",
+    "description",
+    "hookscript",
+    "hostname",
+    "lock",
+    "onboot",
+    "protection",
+    "startup",
+    "tags",
+];
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) set: BTreeMap<String, String>,
+    pub(crate) delete: Vec<String>,
+    pub(crate) revert: Vec<String>,
+}
+
+/// What a change needs to know of the host and of the container.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub(crate) vmid: Vmid,
+    pub(crate) running: bool,
+    /// Whether CPU weights end at 10000.
+    pub(crate) cgroup_v2: bool,
+}
+
+impl Change {
+    /// Of checked parameters, without those that are not keys of the config.
+    pub(crate) fn from_params<'a>(
+        params: impl IntoIterator<Item = (&'a String, &'a Value)>,
+    ) -> Self {
+        let mut change = Self::default();
+        for (name, value) in params {
+            let text = text(value);
+            match name.as_str() {
+                "delete" => change.delete = split_list(&text),
+                "revert" => change.revert = split_list(&text),
+                _ if is_key(name) => {
+                    change.set.insert(name.clone(), text);
+                }
+                _ => {}
+            }
+        }
+        change
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.delete.is_empty() && self.revert.is_empty()
+    }
+
+    /// PVE's refusals of names, in PVE's order: the lists `revert` and `delete`, then the values.
+    pub(crate) fn check_names(&self) -> Result<(), GuestError> {
+        for key in &self.revert {
+            if !is_key(key) {
+                return Err(GuestError::param("revert", format!("unknown option '{key}'")));
+            }
+            if self.set.contains_key(key) {
+                let text = format!("you can't use '-{key}' and '-revert {key}' at the same time");
+                return Err(GuestError::param("revert", text));
+            }
+        }
+        for key in &self.delete {
+            if !is_key(key) {
+                return Err(GuestError::param("delete", format!("unknown option '{key}'")));
+            }
+            if self.set.contains_key(key) {
+                // Upstream's text lacks the quote, too.
+                let text = format!("you can't use '-{key}' and -delete {key}' at the same time");
+                return Err(GuestError::param("delete", text));
+            }
+            if self.revert.contains(key) {
+                let text =
+                    format!("you can't use '-delete {key}' and '-revert {key}' at the same time");
+                return Err(GuestError::param("delete", text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes `config`; answers the volumes that are to be destroyed once it is written.
+    pub(crate) fn apply(
+        &self,
+        config: &mut ContainerConfig,
+        facts: Facts,
+    ) -> Result<Vec<VolumeId>, GuestError> {
+        for key in &self.revert {
+            pending::revert(config, key);
+        }
+        let mut touched = BTreeSet::new();
+        for key in &self.delete {
+            let waits = config.pending().is_some_and(|pending| pending.get(key).is_some());
+            if config.get(key).is_none() && !waits {
+                continue; // PVE only warns: it is not set
+            }
+            check_delete(config, key, facts.vmid)?;
+            touched.insert(key.clone());
+            pending::delete(config, key);
+        }
+        for (key, value) in &self.set {
+            touched.insert(key.clone());
+            let value = normal(config, key, value, facts)?;
+            pending::set(config, key, &value);
+        }
+        pending::cleanup(config);
+        if facts.running {
+            touched.retain(|key| FAST.contains(&key.as_str()));
+        }
+        apply_pending(config, |key| touched.contains(key), facts.vmid)
+    }
+}
+
+/// What waits, for the keys that `selected` takes: the deletes first, then the new values. Answers
+/// the volumes that are to be destroyed once the config is written.
+pub(crate) fn apply_pending(
+    config: &mut ContainerConfig,
+    selected: impl Fn(&str) -> bool,
+    vmid: Vmid,
+) -> Result<Vec<VolumeId>, GuestError> {
+    let mut doomed = Vec::new();
+    for key in pending::deleted_keys(config).into_iter().filter(|key| selected(key)) {
+        let old = config.remove(&key);
+        pending::undelete(config, &key);
+        let Some(old) = old else { continue };
+        if is_indexed(&key, "mp") {
+            if let Ok(MountPoint { source: MountSource::Volume(volume), .. }) =
+                MountPoint::parse(&key, &old)
+            {
+                add_unused(config, &volume);
+            }
+        } else if is_indexed(&key, "unused")
+            && let Ok(volume) = old.parse::<VolumeId>()
+            && is_owned(&volume, vmid)
+            && !config.current().volumes().contains(&old)
+        {
+            doomed.push(volume);
+        }
+    }
+    for key in pending::keys(config).into_iter().filter(|key| selected(key)) {
+        if let Some(value) = config.pending_mut().remove(&key) {
+            let old = config.get(&key).map(str::to_owned);
+            config.set(&key, value);
+            keep_old_volume(config, &key, old.as_deref());
+        }
+    }
+    pending::cleanup(config);
+    Ok(doomed)
+}
+
+/// A mount point with another volume leaves the old one unused, not lost.
+fn keep_old_volume(config: &mut ContainerConfig, key: &str, old: Option<&str>) {
+    if !is_indexed(key, "mp") && key != "rootfs" {
+        return;
+    }
+    let old = old.and_then(|old| MountPoint::parse(key, old).ok());
+    if let Some(volume) = old.as_ref().and_then(MountPoint::volume) {
+        let volume = volume.clone();
+        if !config.current().volumes().contains(&volume.to_string()) {
+            add_unused(config, &volume);
+        }
+    }
+}
+
+/// Under the lowest free number.
+fn add_unused(config: &mut ContainerConfig, volume: &VolumeId) {
+    let text = volume.to_string();
+    let known =
+        config.current().iter().any(|(key, value)| is_indexed(key, "unused") && value == text);
+    if known {
+        return;
+    }
+    let free = (0..256).map(|index| format!("unused{index}")).find(|key| config.get(key).is_none());
+    if let Some(key) = free {
+        config.set(&key, text);
+    }
+}
+
+/// PUT takes more than keys of the config.
+fn is_key(name: &str) -> bool {
+    !matches!(name, "delete" | "digest" | "node" | "revert" | "vmid") && config_key(name).is_some()
+}
+
+/// Whether the volume goes when the container goes.
+pub(crate) fn is_owned(volume: &VolumeId, vmid: Vmid) -> bool {
+    match volume.name().parse() {
+        Ok(VolumeName::Image { vmid: owner, .. }) => owner == vmid,
+        Ok(VolumeName::File { .. }) | Err(_) => false,
+    }
+}
+
+pub(crate) fn is_indexed(key: &str, stem: &str) -> bool {
+    let number = key.strip_prefix(stem);
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn check_delete(config: &ContainerConfig, key: &str, vmid: Vmid) -> Result<(), GuestError> {
+    match key {
+        "memory" | "rootfs" | "ostype" => {
+            Err(GuestError::die(format!("unable to delete required option '{key}'")))
+        }
+        "unprivileged" => {
+            Err(GuestError::die(format!("unable to delete read-only option: '{key}'")))
+        }
+        _ if is_indexed(key, "mp") || is_indexed(key, "unused") => {
+            check_protection(config, &format!("can't remove CT {vmid} drive '{key}'"))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn check_protection(config: &ContainerConfig, what: &str) -> Result<(), GuestError> {
+    if config.protection() { Err(GuestError::Protected(what.to_owned())) } else { Ok(()) }
+}
+
+/// The value as it is stored.
+fn normal(
+    config: &ContainerConfig,
+    key: &str,
+    value: &str,
+    facts: Facts,
+) -> Result<String, GuestError> {
+    if key == "rootfs" || is_indexed(key, "mp") {
+        check_protection(config, &format!("can't update CT {} drive '{key}'", facts.vmid))?;
+        check_existing_volume(key, value)?;
+    }
+    if is_indexed(key, "net") {
+        return net::normal(key, value);
+    }
+    match key {
+        "unprivileged" => {
+            Err(GuestError::die(format!("unable to modify read-only option: '{key}'")))
+        }
+        "nameserver" | "searchdomain" => Ok(split_list(value).join(" ")),
+        "tags" => Ok(unique_tags(value)),
+        "cpuunits" => Ok(clamp_cpuunits(value, facts.cgroup_v2)),
+        _ => Ok(value.to_owned()),
+    }
+}
+
+/// Volumes are made with the container; one that exists may be named.
+fn check_existing_volume(key: &str, value: &str) -> Result<(), GuestError> {
+    let point = MountPoint::parse(key, value).map_err(GuestError::value)?;
+    if point.volume().is_some_and(|volume| new_size_gib(volume.name()).is_some()) {
+        return Err(GuestError::die(format!(
+            "{key}: a new volume for an existing container is not supported yet"
+        )));
+    }
+    Ok(())
+}
+
+/// `storage:SIZE` asks for a new volume of that many GiB.
+pub(crate) fn new_size_gib(name: &str) -> Option<f64> {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let plain = match name.split_once('.') {
+        Some((whole, fraction)) => digits(whole) && digits(fraction),
+        None => digits(name),
+    };
+    plain.then(|| name.parse().ok())?
+}
+
+/// PVE's `split_list`: NULs if there are any, else commas, semicolons and blanks.
+pub(crate) fn split_list(text: &str) -> Vec<String> {
+    let is_separator = |c: char| match text.contains('\0') {
+        true => c == '\0',
+        false => matches!(c, ',' | ';') || c.is_whitespace(),
+    };
+    text.split(is_separator).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
+
+fn unique_tags(value: &str) -> String {
+    let tags: BTreeSet<String> = split_list(value).iter().map(|tag| tag.to_lowercase()).collect();
+    tags.into_iter().collect::<Vec<_>>().join(";")
+}
+
+pub(crate) fn clamp_cpuunits(value: &str, cgroup_v2: bool) -> String {
+    match value.parse::<u64>() {
+        Ok(units) if cgroup_v2 => units.min(10_000).to_string(),
+        Ok(units) => units.max(2).to_string(),
+        Err(_) => value.to_owned(),
+    }
+}
+
+/// As a checked parameter stands in a config file.
+pub(crate) fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Bool(flag) => u8::from(*flag).to_string(),
+        Value::Null => String::new(),
+        Value::Number(number) => number.to_string(),
+        list @ (Value::Array(_) | Value::Object(_)) => list.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

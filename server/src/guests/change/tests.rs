@@ -1,0 +1,174 @@
+use rstest::rstest;
+use serde_json::json;
+
+use super::*;
+
+const CONFIG: &str = "\
+arch: amd64
+cores: 2
+hostname: web
+memory: 512
+mp0: local:100/vm-100-disk-1.raw,mp=/data,size=8G
+ostype: debian
+rootfs: local:100/vm-100-disk-0.raw,size=4G
+swap: 512
+unprivileged: 1
+";
+
+fn facts(running: bool) -> Facts {
+    Facts { vmid: "100".parse().unwrap(), running, cgroup_v2: true }
+}
+
+fn change(params: &Value) -> Change {
+    Change::from_params(params.as_object().unwrap())
+}
+
+fn applied(params: &Value, running: bool) -> Result<String, GuestError> {
+    let mut config = ContainerConfig::parse(CONFIG.as_bytes());
+    let change = change(params);
+    change.check_names()?;
+    change.apply(&mut config, facts(running))?;
+    Ok(config.to_string())
+}
+
+fn line<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let main = text.split("\n[").next().unwrap();
+    main.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
+}
+
+fn pending_part(text: &str) -> &str {
+    text.split_once("[pve:pending]\n").map_or("", |(_, pending)| pending)
+}
+
+#[test]
+fn applies_everything_to_a_stopped_container() {
+    let text = applied(&json!({"cores": 4, "onboot": 1, "delete": "swap"}), false).unwrap();
+
+    assert_eq!((line(&text, "cores"), line(&text, "onboot")), (Some("4"), Some("1")));
+    assert_eq!((line(&text, "swap"), pending_part(&text)), (None, ""));
+}
+
+#[test]
+fn what_is_no_key_is_no_change() {
+    let params = json!({"node": "pve1", "vmid": 100, "digest": "x"});
+    assert!(change(&params).is_empty());
+}
+
+#[test]
+fn only_fast_keys_reach_a_running_container() {
+    let params = json!({"hostname": "new", "memory": 1024, "arch": "arm64", "delete": "swap"});
+
+    let text = applied(&params, true).unwrap();
+
+    assert_eq!(line(&text, "hostname"), Some("new"));
+    assert_eq!((line(&text, "memory"), line(&text, "swap")), (Some("512"), Some("512")));
+    assert_eq!(pending_part(&text), "arch: arm64\ndelete: swap\nmemory: 1024\n");
+}
+
+#[test]
+fn the_next_start_applies_what_waits() {
+    let mut config = ContainerConfig::parse(
+        format!("{CONFIG}\n[pve:pending]\ncores: 1\ndelete: swap,mp0\n").as_bytes(),
+    );
+
+    let doomed = apply_pending(&mut config, |_| true, "100".parse().unwrap()).unwrap();
+
+    assert!(doomed.is_empty(), "an unused volume is kept");
+    let text = config.to_string();
+    assert_eq!(
+        (line(&text, "cores"), line(&text, "swap"), line(&text, "mp0")),
+        (Some("1"), None, None)
+    );
+    assert_eq!(line(&text, "unused0"), Some("local:100/vm-100-disk-1.raw"));
+    assert!(config.pending().is_none());
+}
+
+#[test]
+fn destroys_a_volume_with_its_unused_entry() {
+    let mut config = ContainerConfig::parse(
+        format!("{CONFIG}unused0: local:100/vm-100-disk-7.raw\n").as_bytes(),
+    );
+
+    let doomed = change(&json!({"delete": "unused0"})).apply(&mut config, facts(false)).unwrap();
+
+    assert_eq!(doomed, ["local:100/vm-100-disk-7.raw".parse().unwrap()]);
+    assert_eq!(config.get("unused0"), None);
+}
+
+#[test]
+fn leaves_another_containers_volume_alone() {
+    let mut config = ContainerConfig::parse(
+        format!("{CONFIG}unused0: local:101/vm-101-disk-0.raw\n").as_bytes(),
+    );
+
+    let doomed = change(&json!({"delete": "unused0"})).apply(&mut config, facts(false)).unwrap();
+
+    assert!(doomed.is_empty());
+}
+
+#[rstest]
+#[case::tags("tags", "b;A;b", "a;b")]
+#[case::nameserver("nameserver", "1.2.3.4,5.6.7.8", "1.2.3.4 5.6.7.8")]
+#[case::cpuunits("cpuunits", "500000", "10000")]
+#[case::cpulimit("cpulimit", "0.5", "0.5")]
+fn stores_values_as_pve_does(#[case] key: &str, #[case] given: &str, #[case] stored: &str) {
+    let text = applied(&json!({ key: given }), false).unwrap();
+    assert_eq!(line(&text, key), Some(stored));
+}
+
+#[rstest]
+#[case::unknown(json!({"delete": "foo"}), "unknown option 'foo'")]
+#[case::no_key(json!({"delete": "vmid"}), "unknown option 'vmid'")]
+#[case::set_and_delete(
+    json!({"delete": "cores", "cores": 1}),
+    "you can't use '-cores' and -delete cores' at the same time"
+)]
+#[case::set_and_revert(
+    json!({"revert": "cores", "cores": 1}),
+    "you can't use '-cores' and '-revert cores' at the same time"
+)]
+#[case::delete_and_revert(
+    json!({"delete": "cores", "revert": "cores"}),
+    "you can't use '-delete cores' and '-revert cores' at the same time"
+)]
+fn refuses_contradictions(#[case] params: Value, #[case] message: &str) {
+    match applied(&params, false) {
+        Err(GuestError::Params(errors)) => {
+            assert!(errors.values().any(|text| text == message), "{errors:?}")
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[rstest]
+#[case::required(json!({"delete": "memory"}), "unable to delete required option 'memory'")]
+#[case::read_only(json!({"unprivileged": 0}), "unable to modify read-only option: 'unprivileged'")]
+#[case::no_delete(json!({"delete": "unprivileged"}), "unable to delete read-only option: 'unprivileged'")]
+fn refuses_what_pve_refuses(#[case] params: Value, #[case] message: &str) {
+    assert_eq!(applied(&params, false).unwrap_err().to_string(), message);
+}
+
+#[test]
+fn a_protected_container_keeps_its_drives() {
+    let mut config = ContainerConfig::parse(format!("{CONFIG}protection: 1\n").as_bytes());
+
+    let err = change(&json!({"delete": "mp0"})).apply(&mut config, facts(false)).unwrap_err();
+
+    assert_eq!(err.to_string(), "can't remove CT 100 drive 'mp0' - protection mode enabled");
+}
+
+#[test]
+fn deleting_what_is_not_set_changes_nothing() {
+    assert_eq!(applied(&json!({"delete": "tags"}), false).unwrap(), CONFIG);
+}
+
+#[rstest]
+#[case("4", Some(4.0))]
+#[case("0.5", Some(0.5))]
+#[case("0", Some(0.0))]
+#[case("100/vm-100-disk-0.raw", None)]
+#[case("inf", None)]
+#[case("4.", None)]
+fn a_number_asks_for_a_new_volume(#[case] name: &str, #[case] size: Option<f64>) {
+    assert_eq!(new_size_gib(name), size);
+}

@@ -1,0 +1,105 @@
+//! Reading and changing a guest's config. What a change means is `change`'s, how a config is shown
+//! `view`'s.
+
+use std::sync::Arc;
+
+use openapi::answer::{ConfigAnswer, PendingRow};
+use openapi::{Vmid, VolumeId};
+use pve_integration::ct_config::{ConfigError, ContainerConfig, Entry, LOCK_TIMEOUT, Locked};
+
+use super::change::{Change, Facts};
+use super::view::{self, Values};
+use super::volumes::Storages;
+use super::{GuestError, Guests};
+
+impl Guests {
+    pub(crate) async fn entry(&self, vmid: Vmid) -> Result<Arc<Entry>, GuestError> {
+        self.blocking(move |guests| guests.read(vmid)).await
+    }
+
+    pub(super) fn read(&self, vmid: Vmid) -> Result<Arc<Entry>, GuestError> {
+        Ok(self.0.configs.get(&self.0.root, &self.0.node, vmid)?)
+    }
+
+    pub(crate) async fn config(
+        &self,
+        vmid: Vmid,
+        values: &Values,
+    ) -> Result<ConfigAnswer, GuestError> {
+        let entry = self.entry(vmid).await?;
+        view::config(&entry.config, &entry.digest, values)
+    }
+
+    pub(crate) async fn pending(&self, vmid: Vmid) -> Result<Vec<PendingRow>, GuestError> {
+        let entry = self.entry(vmid).await?;
+        Ok(view::pending_rows(&entry.config, &entry.digest))
+    }
+
+    /// The config that a change would meet, if it may be changed at all: for checks of privileges
+    /// that depend on it. `change` makes sure again.
+    pub(crate) async fn changeable(
+        &self,
+        vmid: Vmid,
+        digest: Option<&str>,
+    ) -> Result<Arc<Entry>, GuestError> {
+        let entry = self.entry(vmid).await?;
+        check_lock(&entry.config, &[])?;
+        match digest {
+            Some(digest) if digest != entry.digest.as_str() => Err(ConfigError::Modified.into()),
+            Some(_) | None => Ok(entry),
+        }
+    }
+
+    /// Applied at once if the container is stopped, else as far as it goes.
+    pub(crate) async fn change(
+        &self,
+        vmid: Vmid,
+        change: Change,
+        digest: Option<String>,
+    ) -> Result<(), GuestError> {
+        self.blocking(move |guests| guests.change_blocking(vmid, &change, digest.as_deref())).await
+    }
+
+    fn change_blocking(
+        &self,
+        vmid: Vmid,
+        change: &Change,
+        digest: Option<&str>,
+    ) -> Result<(), GuestError> {
+        let mut locked = self.lock(vmid)?;
+        check_lock(&locked.config, &[])?;
+        if let Some(digest) = digest {
+            locked.check_digest(digest)?;
+        }
+        change.check_names()?;
+        let running = self.is_running(vmid)?;
+        let facts = Facts { vmid, running, cgroup_v2: self.0.cgroup_v2 };
+        let doomed = change.apply(&mut locked.config, facts)?;
+        locked.commit()?;
+        self.free(&doomed)
+    }
+
+    pub(super) fn lock(&self, vmid: Vmid) -> Result<Locked, GuestError> {
+        Ok(Locked::open(&self.0.root, &self.0.node, vmid, LOCK_TIMEOUT)?)
+    }
+
+    /// Destroy volumes that no config names any more. All are tried; the first failure is told.
+    pub(super) fn free(&self, doomed: &[VolumeId]) -> Result<(), GuestError> {
+        if doomed.is_empty() {
+            return Ok(());
+        }
+        let storages = Storages::read(&self.0.root, &self.0.node)?;
+        let freed: Vec<_> = doomed.iter().map(|volume| storages.free(volume)).collect();
+        freed.into_iter().collect()
+    }
+}
+
+/// PVE's `lock:` stops whoever does not tolerate it.
+pub(super) fn check_lock(config: &ContainerConfig, tolerated: &[&str]) -> Result<(), GuestError> {
+    match config.lock() {
+        Some(lock) if !lock.is_empty() && !tolerated.contains(&lock) => {
+            Err(GuestError::Locked(lock.to_owned()))
+        }
+        Some(_) | None => Ok(()),
+    }
+}

@@ -1,0 +1,285 @@
+//! Making a container: numbers and rights are checked at once, the work is a task. The order on disk
+//! is: journal, locked config, volumes, content, final config, end of the journal. Whatever fails in
+//! between is undone here, and by the next daemon if this one is killed (`recover`).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use openapi::{AuthId, StorageId, Upid, Vmid, VolumeId};
+use pve_integration::atomic;
+use pve_integration::ct_config::{ConfigError, ContainerConfig, Locked};
+use tokio_util::sync::CancellationToken;
+
+use super::journal::{Journal, Worker};
+use super::lifecycle::Start;
+use super::volumes::Storages;
+use super::{GuestError, Guests, Plan};
+use crate::runtime::{Runtime as _, RuntimeError};
+use crate::stats;
+use crate::tasks::TaskLog;
+
+/// PVE waits less for the lock of a container that is only to be.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+const LOCK: &str = "create";
+/// What nothing more is known of.
+const UNKNOWN_OS: &str = "unmanaged";
+
+/// A number that is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) vmid: Vmid,
+    pub(super) kind: &'static str,
+    pub(super) node: openapi::NodeName,
+}
+
+impl Guests {
+    /// The numbers of containers and virtual machines, on all nodes.
+    pub(super) fn taken(&self) -> Result<Vec<Taken>, GuestError> {
+        let nodes = self.0.root.etc_pve().join("nodes");
+        let mut taken = Vec::new();
+        for node in names(&nodes)? {
+            let Ok(name) = node.parse::<openapi::NodeName>() else { continue };
+            for (kind, dir) in [("CT", "lxc"), ("VM", "qemu-server")] {
+                let files = names(&nodes.join(&node).join(dir))?;
+                let vmids =
+                    files.iter().filter_map(|file| file.strip_suffix(".conf")?.parse().ok());
+                taken.extend(vmids.map(|vmid| Taken { vmid, kind, node: name.clone() }));
+            }
+        }
+        Ok(taken)
+    }
+
+    pub(crate) async fn require_unused(&self, vmid: Vmid) -> Result<(), GuestError> {
+        self.blocking(move |guests| {
+            match guests.taken()?.into_iter().find(|taken| taken.vmid == vmid) {
+                None => Ok(()),
+                Some(Taken { kind, vmid, node }) => Err(GuestError::Taken { kind, vmid, node }),
+            }
+        })
+        .await
+    }
+
+    /// That the template's storage and those of the disks are there, and take containers.
+    pub(crate) async fn check_storages(&self, plan: &Plan) -> Result<(), GuestError> {
+        let (template, storages) = (plan.template.storage().clone(), plan.storages());
+        self.blocking(move |guests| {
+            let known = Storages::read(&guests.0.root, &guests.0.node)?;
+            drop(known.require(&template)?);
+            storages.iter().try_for_each(|storage| known.require_rootdir(storage))
+        })
+        .await
+    }
+
+    pub(crate) async fn create(&self, plan: Plan, who: &AuthId) -> Result<Upid, GuestError> {
+        let vmid = plan.vmid;
+        let storages = plan.storages();
+        let journal = self.blocking(move |guests| guests.reserve(vmid, &storages)).await?;
+        let (guests, undo) = (self.clone(), journal.clone());
+        let spawned = self.task("vzcreate", vmid, who, move |log, cancel| async move {
+            guests.create_now(plan, journal, &log, &cancel).await
+        });
+        if spawned.is_err() {
+            self.blocking(move |guests| guests.undo_create(vmid, &undo)).await?;
+        }
+        spawned
+    }
+
+    /// The number is ours once its config is there. The journal is older, so that no config is ever
+    /// left that nobody knows to be half made.
+    fn reserve(&self, vmid: Vmid, storages: &[StorageId]) -> Result<Journal, GuestError> {
+        let known = Storages::read(&self.0.root, &self.0.node)?;
+        let mut before = Vec::new();
+        for storage in storages {
+            before.extend(known.volumes_of(storage, vmid)?.iter().map(ToString::to_string));
+        }
+        let storages = storages.iter().map(ToString::to_string).collect();
+        let journal = Journal { storages, before, worker: None };
+        let failed = |source: GuestError| GuestError::Creating { vmid, source: Box::new(source) };
+        let mut locked = Locked::create(&self.0.root, &self.0.node, vmid, LOCK_TIMEOUT)
+            .map_err(|err| failed(err.into()))?;
+        locked.config.set("lock", LOCK);
+        journal.write(&self.0.root, vmid).map_err(|err| failed(GuestError::io("journal", err)))?;
+        if let Err(err) = locked.commit() {
+            self.end_journal(vmid)?;
+            return Err(failed(err.into()));
+        }
+        Ok(journal)
+    }
+
+    async fn create_now(
+        &self,
+        plan: Plan,
+        journal: Journal,
+        log: &TaskLog,
+        cancel: &CancellationToken,
+    ) -> Result<(), GuestError> {
+        let (vmid, start) = (plan.vmid, plan.start);
+        for name in &plan.without_effect {
+            log.warn(format!("{name}: has no effect on this host yet"));
+        }
+        if let Err(source) = self.build(plan, &journal, log, cancel).await {
+            let undone = self.blocking(move |guests| guests.undo_create(vmid, &journal)).await;
+            if let Err(err) = undone {
+                log.warn(format!("cleaning up after the failure failed as well: {err}"));
+            }
+            return Err(GuestError::Creating { vmid, source: Box::new(source) });
+        }
+        if !start {
+            return Ok(());
+        }
+        self.start_now(vmid, Start::default(), log, cancel).await.map_err(|err| {
+            GuestError::die(format!("CT {vmid} was created but did not start - {err}"))
+        })
+    }
+
+    async fn build(
+        &self,
+        plan: Plan,
+        journal: &Journal,
+        log: &TaskLog,
+        cancel: &CancellationToken,
+    ) -> Result<(), GuestError> {
+        let vmid = plan.vmid;
+        let task_log = log.clone();
+        let (archive, mut config) =
+            self.blocking(move |guests| guests.allocate(&plan, &task_log)).await?;
+        if cancel.is_cancelled() {
+            return Err(RuntimeError::Cancelled.into());
+        }
+        log.line(format!("extracting archive '{}'", archive.display()));
+        let (root, mut journal) = (self.0.root.clone(), journal.clone());
+        let note = move |pid: u32| {
+            let start = stats::init_start("/proc".as_ref(), pid).unwrap_or_default();
+            journal.worker = Some(Worker { pid, start });
+            journal.write(&root, vmid)
+        };
+        let unpacked = self.0.monitor.unpack(vmid, &archive, log, cancel, note).await?;
+        let found = [
+            ("ostype", unpacked.ostype.unwrap_or_else(|| UNKNOWN_OS.to_owned())),
+            ("arch", unpacked.arch.unwrap_or_else(|| host_arch().to_owned())),
+        ];
+        for (key, value) in found {
+            if config.get(key).is_none() {
+                config.set(key, value);
+            }
+        }
+        Plan::finish(&mut config, vmid);
+        self.blocking(move |guests| guests.finish(vmid, config)).await
+    }
+
+    /// Make the volumes and write the config that the monitor unpacks by; still locked.
+    fn allocate(
+        &self,
+        plan: &Plan,
+        log: &TaskLog,
+    ) -> Result<(PathBuf, ContainerConfig), GuestError> {
+        let storages = Storages::read(&self.0.root, &self.0.node)?;
+        let archive = storages.template(&plan.template)?;
+        let mut config = plan.config.clone();
+        for disk in &plan.disks {
+            let value = match disk.new_gib {
+                Some(gib) => {
+                    let made = storages.allocate(
+                        disk.volume.storage(),
+                        plan.vmid,
+                        gib,
+                        plan.unprivileged,
+                    )?;
+                    log.line(format!("made volume '{}', {}", made.volume, made.describe()));
+                    disk.with_volume(&made.volume, Some(&made.size))
+                }
+                None => {
+                    storages.require_owned(&disk.volume, plan.vmid)?;
+                    disk.value.clone()
+                }
+            };
+            config.set(&disk.key, value);
+        }
+        let mut locked = self.lock(plan.vmid)?;
+        locked.config = config.clone();
+        locked.config.set("lock", LOCK);
+        locked.commit()?;
+        Ok((archive, config))
+    }
+
+    /// The config without its lock is what makes it a container; from then on nothing is undone.
+    fn finish(&self, vmid: Vmid, config: ContainerConfig) -> Result<(), GuestError> {
+        let oci = self.0.root.oci_config(&self.0.node, vmid);
+        if let Some(dir) = oci.parent() {
+            fs_err::create_dir_all(dir).map_err(|err| GuestError::io("oci file", err))?;
+        }
+        let text = format!("runtime: {}\n", self.0.crun.name());
+        atomic::write(&oci, 0o640, text.as_bytes())
+            .map_err(|err| GuestError::io("oci file", err))?;
+        let mut locked = self.lock(vmid)?;
+        locked.config = config;
+        locked.commit()?;
+        self.end_journal(vmid)
+    }
+
+    fn end_journal(&self, vmid: Vmid) -> Result<(), GuestError> {
+        Journal::remove(&self.0.root, vmid).map_err(|err| GuestError::io("journal", err))
+    }
+
+    /// Remove all that a create made and did not finish. What is left when this fails, the journal
+    /// among it, is the next start's.
+    pub(super) fn undo_create(&self, vmid: Vmid, journal: &Journal) -> Result<(), GuestError> {
+        match self.lock(vmid) {
+            Ok(locked) if locked.config.lock() == Some(LOCK) => {
+                self.undo_volumes(vmid, journal)?;
+                self.remove_oci(vmid)?;
+                locked.remove()?;
+            }
+            // It was finished, only the journal was not ended.
+            Ok(_) => {}
+            Err(GuestError::Config(ConfigError::NotFound(..))) => {
+                self.undo_volumes(vmid, journal)?
+            }
+            Err(err) => return Err(err),
+        }
+        self.end_journal(vmid)
+    }
+
+    fn undo_volumes(&self, vmid: Vmid, journal: &Journal) -> Result<(), GuestError> {
+        let known = Storages::read(&self.0.root, &self.0.node)?;
+        for storage in journal.storages.iter().filter_map(|name| name.parse::<StorageId>().ok()) {
+            let now: Vec<VolumeId> = known.volumes_of(&storage, vmid)?;
+            for volume in now.iter().filter(|volume| !journal.before.contains(&volume.to_string()))
+            {
+                known.free(volume)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_oci(&self, vmid: Vmid) -> Result<(), GuestError> {
+        match fs_err::remove_file(self.0.root.oci_config(&self.0.node, vmid)) {
+            Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+                Err(GuestError::io("oci file", err))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Empty if there is no such directory.
+fn names(dir: &std::path::Path) -> Result<Vec<String>, GuestError> {
+    let entries = match fs_err::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(err) => return Err(GuestError::io("guests", err)),
+    };
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+}
+
+/// PVE's name for what this daemon was built for.
+fn host_arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86" => "i386",
+        "aarch64" => "arm64",
+        "arm" => "armhf",
+        "riscv32" => "riscv32",
+        "riscv64" => "riscv64",
+        _ => "amd64",
+    }
+}

@@ -1,0 +1,230 @@
+//! Start, stop and what lies between, each a task. Checks that PVE makes before it forks are made
+//! before the task, the others inside it.
+
+use std::time::Duration;
+
+use openapi::{AuthId, Upid, Vmid};
+use pve_integration::bundle;
+use pve_integration::ct_config::ContainerConfig;
+use tokio_util::sync::CancellationToken;
+
+use super::change::apply_pending;
+use super::config::check_lock;
+use super::{GuestError, Guests};
+use crate::runtime::{Runtime as _, Shutdown};
+use crate::tasks::TaskLog;
+
+/// What PVE waits for a clean shutdown by default.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(60);
+/// `mounted` is set by who looks into a stopped container; it does not hinder a start or stop.
+const TOLERATED: &[&str] = &["mounted"];
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Start {
+    pub(crate) skiplock: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stop {
+    pub(crate) skiplock: bool,
+    /// End shutdowns of this container that are still waiting.
+    pub(crate) overrule_shutdown: bool,
+}
+
+impl Guests {
+    pub(crate) async fn start(
+        &self,
+        vmid: Vmid,
+        how: Start,
+        who: &AuthId,
+    ) -> Result<Upid, GuestError> {
+        if self.is_running_now(vmid).await? {
+            return Err(GuestError::AlreadyRunning(vmid));
+        }
+        let guests = self.clone();
+        self.task("vzstart", vmid, who, move |log, cancel| async move {
+            guests.start_now(vmid, how, &log, &cancel).await
+        })
+    }
+
+    /// Inside a task.
+    pub(super) async fn start_now(
+        &self,
+        vmid: Vmid,
+        how: Start,
+        log: &TaskLog,
+        cancel: &CancellationToken,
+    ) -> Result<(), GuestError> {
+        self.blocking(move |guests| guests.prepare_start(vmid, how)).await?;
+        let started = self.0.crun.start(vmid, log, cancel).await;
+        started.map_err(GuestError::from)
+    }
+
+    /// Nothing of this needs the container's lock to be held on: a second start is refused by the
+    /// command socket, which only one monitor can have.
+    fn prepare_start(&self, vmid: Vmid, how: Start) -> Result<(), GuestError> {
+        let mut locked = self.lock(vmid)?;
+        if locked.config.template() {
+            return Err(GuestError::Template);
+        }
+        if !how.skiplock {
+            check_lock(&locked.config, TOLERATED)?;
+        }
+        check_quota(&locked.config)?;
+        if locked.config.pending().is_none() || self.is_running(vmid)? {
+            return Ok(());
+        }
+        let doomed = apply_pending(&mut locked.config, |_| true, vmid)?;
+        locked.commit()?;
+        self.free(&doomed)
+    }
+
+    pub(crate) async fn stop(
+        &self,
+        vmid: Vmid,
+        how: Stop,
+        who: &AuthId,
+    ) -> Result<Upid, GuestError> {
+        self.require_running(vmid).await?;
+        let guests = self.clone();
+        self.task("vzstop", vmid, who, move |log, _| async move {
+            if how.overrule_shutdown {
+                guests.overrule_shutdowns(vmid, &log).await?;
+            }
+            let skiplock = how.skiplock;
+            guests.blocking(move |guests| guests.check_unlocked(vmid, TOLERATED, skiplock)).await?;
+            Ok(guests.0.crun.stop(vmid).await?)
+        })
+    }
+
+    /// `timeout` in seconds.
+    pub(crate) async fn shutdown(
+        &self,
+        vmid: Vmid,
+        timeout: Option<u64>,
+        force: bool,
+        who: &AuthId,
+    ) -> Result<Upid, GuestError> {
+        self.require_running(vmid).await?;
+        let guests = self.clone();
+        self.task("vzshutdown", vmid, who, move |_, cancel| async move {
+            guests.shutdown_now(vmid, timeout, force, &cancel).await
+        })
+    }
+
+    async fn shutdown_now(
+        &self,
+        vmid: Vmid,
+        timeout: Option<u64>,
+        force: bool,
+        cancel: &CancellationToken,
+    ) -> Result<(), GuestError> {
+        let signal = self.blocking(move |guests| guests.halt_signal(vmid)).await?;
+        let timeout = timeout.map_or(SHUTDOWN_TIMEOUT, Duration::from_secs);
+        Ok(self.0.crun.shutdown(vmid, Shutdown { signal, timeout, force }, cancel).await?)
+    }
+
+    fn halt_signal(&self, vmid: Vmid) -> Result<i32, GuestError> {
+        let entry = self.read(vmid)?;
+        check_lock(&entry.config, &[])?;
+        let running = self.0.running.of(&self.0.root, vmid).ok_or(GuestError::NotRunning(vmid))?;
+        // Whether init is a systemd shows in the signals that it blocks.
+        let status =
+            fs_err::read_to_string(format!("/proc/{}/status", running.pid)).unwrap_or_default();
+        Ok(bundle::stop_signal(&entry.config, &status))
+    }
+
+    /// Ends like a shutdown that kills what does not end, then starts with what was pending.
+    pub(crate) async fn reboot(
+        &self,
+        vmid: Vmid,
+        timeout: Option<u64>,
+        who: &AuthId,
+    ) -> Result<Upid, GuestError> {
+        if !self.is_running_now(vmid).await? {
+            return Err(GuestError::NothingToReboot(vmid));
+        }
+        let guests = self.clone();
+        self.task("vzreboot", vmid, who, move |log, cancel| async move {
+            guests.shutdown_now(vmid, timeout, true, &cancel).await?;
+            guests.start_now(vmid, Start::default(), &log, &cancel).await
+        })
+    }
+
+    pub(crate) async fn suspend(&self, vmid: Vmid, who: &AuthId) -> Result<Upid, GuestError> {
+        self.require_running(vmid).await?;
+        let guests = self.clone();
+        self.task("vzsuspend", vmid, who, move |_, _| async move {
+            guests.blocking(move |guests| guests.check_unlocked(vmid, &[], false)).await?;
+            Ok(guests.0.crun.suspend(vmid).await?)
+        })
+    }
+
+    /// PVE brings back a checkpoint, so it refuses a running container; ours stays in memory and
+    /// only one that stands still can go on.
+    pub(crate) async fn resume(&self, vmid: Vmid, who: &AuthId) -> Result<Upid, GuestError> {
+        self.require_running(vmid).await?;
+        let frozen = self.blocking(move |guests| {
+            Ok(guests.0.running.of(&guests.0.root, vmid).is_some_and(|run| run.cgroup.frozen()))
+        });
+        if !frozen.await? {
+            return Err(GuestError::AlreadyRunning(vmid));
+        }
+        let guests = self.clone();
+        self.task("vzresume", vmid, who, move |_, _| async move {
+            Ok(guests.0.crun.resume(vmid).await?)
+        })
+    }
+
+    fn check_unlocked(
+        &self,
+        vmid: Vmid,
+        tolerated: &[&str],
+        skiplock: bool,
+    ) -> Result<(), GuestError> {
+        let entry = self.read(vmid)?;
+        if skiplock { Ok(()) } else { check_lock(&entry.config, tolerated) }
+    }
+
+    async fn overrule_shutdowns(&self, vmid: Vmid, log: &TaskLog) -> Result<(), GuestError> {
+        use pve_integration::tasks::{Filter, Source};
+
+        let filter = Filter {
+            kind: Some("vzshutdown".to_owned()),
+            vmid: Some(vmid),
+            source: Source::Active,
+            ..Filter::default()
+        };
+        let waiting = self.blocking(move |guests| {
+            guests.0.tasks.list(&filter).map_err(|err| GuestError::io("tasks", err))
+        });
+        let upids: Vec<Upid> = waiting.await?.entries.into_iter().map(|entry| entry.upid).collect();
+        for upid in &upids {
+            self.0.tasks.abort(upid).await?;
+        }
+        if !upids.is_empty() {
+            let list: Vec<String> = upids.iter().map(ToString::to_string).collect();
+            log.line(format!("overruled vzshutdown tasks: {}", list.join(", ")));
+        }
+        Ok(())
+    }
+
+    async fn require_running(&self, vmid: Vmid) -> Result<(), GuestError> {
+        if self.is_running_now(vmid).await? { Ok(()) } else { Err(GuestError::NotRunning(vmid)) }
+    }
+
+    pub(super) async fn is_running_now(&self, vmid: Vmid) -> Result<bool, GuestError> {
+        self.blocking(move |guests| guests.is_running(vmid)).await
+    }
+}
+
+fn check_quota(config: &ContainerConfig) -> Result<(), GuestError> {
+    if !config.unprivileged() {
+        return Ok(());
+    }
+    let points = config.mount_points().into_iter().filter_map(|(_, point)| point.ok());
+    if config.rootfs().into_iter().chain(points).any(|point| point.quota) {
+        return Err(GuestError::die("Quotas are not supported by unprivileged containers."));
+    }
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! What there is and how it does: rows of lists and the status of one guest. A list costs one
+//! directory scan, one read of the socket table and a few files for each container that runs.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use openapi::answer::{Cpus, GuestRow, GuestState, GuestStatus, HaState, ResourceRow};
+use openapi::{NodeName, Privilege, Vmid};
+use pve_integration::ct_config::ContainerConfig;
+
+use super::{GuestError, Guests, running};
+use crate::extract::Caller;
+use crate::stats::{self, Usage};
+
+const PROC: &str = "/proc";
+const MIB: u64 = 1 << 20;
+/// Shown for a root file system whose size nobody wrote down.
+const DEFAULT_DISK: u64 = 4 << 30;
+
+impl Guests {
+    /// Every guest that the caller may audit.
+    pub(crate) async fn list(&self, caller: &Caller) -> Result<Vec<GuestRow>, GuestError> {
+        let caller = caller.clone();
+        self.blocking(move |guests| guests.rows(|vmid| may_audit(&caller, vmid))).await
+    }
+
+    /// The same as rows of `cluster/resources`.
+    pub(crate) async fn resources(&self, caller: &Caller) -> Result<Vec<ResourceRow>, GuestError> {
+        let rows = self.list(caller).await?;
+        let node = &self.0.node;
+        Ok(rows.into_iter().map(|row| resource(row, node, caller)).collect())
+    }
+
+    pub(crate) async fn status(&self, vmid: Vmid) -> Result<GuestStatus, GuestError> {
+        self.blocking(move |guests| {
+            let entry = guests.read(vmid)?;
+            let listening = running::vmids(&guests.0.root).map_err(GuestError::Listing)?;
+            let row = guests.row(vmid, &entry.config, listening.contains(&vmid));
+            Ok(GuestStatus { row, ha: HaState::default() })
+        })
+        .await
+    }
+
+    /// Every number that is taken, by a container or a virtual machine of any node.
+    pub(crate) async fn vmids(&self) -> Result<BTreeSet<Vmid>, GuestError> {
+        self.blocking(|guests| Ok(guests.taken()?.into_iter().map(|taken| taken.vmid).collect()))
+            .await
+    }
+
+    /// Whether somebody supervises it, which is what PVE calls running.
+    pub(super) fn is_running(&self, vmid: Vmid) -> Result<bool, GuestError> {
+        let listening = running::vmids(&self.0.root).map_err(GuestError::Listing)?;
+        Ok(listening.contains(&vmid))
+    }
+
+    fn rows(&self, visible: impl Fn(Vmid) -> bool) -> Result<Vec<GuestRow>, GuestError> {
+        let configs = self.0.configs.list(&self.0.root, &self.0.node)?;
+        let listening = running::vmids(&self.0.root).map_err(GuestError::Listing)?;
+        self.0.running.retain(|vmid| listening.contains(&vmid));
+        self.0.cpu.retain(|vmid| listening.contains(&vmid));
+        let seen = configs.iter().filter(|(vmid, _)| visible(**vmid));
+        Ok(seen
+            .map(|(vmid, entry)| self.row(*vmid, &entry.config, listening.contains(vmid)))
+            .collect())
+    }
+
+    fn row(&self, vmid: Vmid, config: &ContainerConfig, listening: bool) -> GuestRow {
+        let mut row = stopped(vmid, config, self.0.host_cpus);
+        if !listening {
+            return row;
+        }
+        row.status = GuestState::Running;
+        let Some(running) = self.0.running.of(&self.0.root, vmid) else { return row };
+        let mut usage = stats::read(Path::new(PROC), &running.cgroup, running.pid);
+        let cpus = match &row.cpus {
+            Cpus::Whole(count) => f64::from(*count),
+            Cpus::Limit(limit) => limit.parse().unwrap_or(1.0),
+        };
+        let used = running.cgroup.cpu_us();
+        usage.cpu = self.0.cpu.load(vmid, running.pid, used, cpus, self.0.host_cpus);
+        row.pid = Some(running.pid);
+        fill(&mut row, usage);
+        row
+    }
+}
+
+fn may_audit(caller: &Caller, vmid: Vmid) -> bool {
+    caller.may(Privilege::VmAudit, &format!("/vms/{vmid}"))
+}
+
+/// All that a config says.
+fn stopped(vmid: Vmid, config: &ContainerConfig, host_cpus: u32) -> GuestRow {
+    let name = config.hostname().filter(|name| !name.is_empty());
+    let name: String =
+        name.map_or_else(|| format!("CT{vmid}"), |name| name.split_whitespace().collect());
+    let mut row = GuestRow::new(vmid, name, cpus(config, host_cpus));
+    row.maxmem = match config.memory() {
+        0 => 512 * MIB, // Perl's `||`
+        memory => memory.saturating_mul(MIB),
+    };
+    row.maxswap = config.swap().saturating_mul(MIB);
+    row.maxdisk = config.rootfs().ok().and_then(|rootfs| rootfs.size).unwrap_or(DEFAULT_DISK);
+    row.tags = config.get("tags").map(str::to_owned);
+    row.lock = config.lock().filter(|lock| !lock.is_empty()).map(str::to_owned);
+    row.template = config.template().then_some(1);
+    row
+}
+
+fn cpus(config: &ContainerConfig, host_cpus: u32) -> Cpus {
+    match (config.cores().filter(|cores| *cores > 0), config.cpulimit()) {
+        (Some(cores), _) => Cpus::Whole(cores),
+        (None, Some(_)) => Cpus::Limit(config.get("cpulimit").unwrap_or_default().to_owned()),
+        (None, None) => Cpus::Whole(host_cpus),
+    }
+}
+
+fn fill(row: &mut GuestRow, usage: Usage) {
+    row.cpu = usage.cpu;
+    row.mem = usage.mem;
+    row.swap = usage.swap;
+    row.disk = usage.disk;
+    row.maxdisk = usage.maxdisk;
+    row.diskread = usage.diskread;
+    row.diskwrite = usage.diskwrite;
+    row.netin = usage.netin;
+    row.netout = usage.netout;
+    row.uptime = usage.uptime_s;
+    if let Some(pressure) = usage.pressure {
+        row.pressurecpusome = Some(pressure.cpu_some);
+        row.pressurecpufull = Some(pressure.cpu_full);
+        row.pressureiosome = Some(pressure.io_some);
+        row.pressureiofull = Some(pressure.io_full);
+        row.pressurememorysome = Some(pressure.memory_some);
+        row.pressurememoryfull = Some(pressure.memory_full);
+    }
+}
+
+fn resource(row: GuestRow, node: &NodeName, caller: &Caller) -> ResourceRow {
+    let status = match row.status {
+        GuestState::Running => "running",
+        GuestState::Stopped => "stopped",
+    };
+    let maxcpu = match &row.cpus {
+        Cpus::Whole(count) => Some(f64::from(*count)),
+        Cpus::Limit(limit) => limit.parse().ok(),
+    };
+    let pools = &caller.access().config.pools;
+    let pool = pools
+        .iter()
+        .find(|(_, pool)| pool.vms.contains(&u64::from(row.vmid.get())))
+        .map(|(name, _)| name.clone());
+    ResourceRow {
+        id: format!("lxc/{}", row.vmid),
+        kind: row.kind,
+        node: Some(node.to_string()),
+        status: Some(status.to_owned()),
+        vmid: Some(row.vmid),
+        name: Some(row.name),
+        template: Some(row.template.unwrap_or_default()),
+        cpu: Some(row.cpu),
+        maxcpu,
+        mem: Some(row.mem),
+        maxmem: Some(row.maxmem),
+        memhost: Some(row.mem),
+        disk: Some(row.disk),
+        maxdisk: Some(row.maxdisk),
+        diskread: Some(row.diskread),
+        diskwrite: Some(row.diskwrite),
+        netin: Some(row.netin),
+        netout: Some(row.netout),
+        uptime: Some(row.uptime),
+        pool,
+        tags: row.tags,
+        lock: row.lock,
+        ..ResourceRow::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn row(config: &str) -> Value {
+        json!(stopped("103".parse().unwrap(), &ContainerConfig::parse(config.as_bytes()), 4))
+    }
+
+    #[test]
+    fn an_empty_config_has_pves_defaults() {
+        let row = row("");
+
+        assert_eq!((&row["name"], &row["status"]), (&json!("CT103"), &json!("stopped")));
+        assert_eq!((&row["maxmem"], &row["maxswap"]), (&json!(536_870_912), &json!(0)));
+        assert_eq!((&row["maxdisk"], &row["disk"]), (&json!(4_294_967_296_u64), &json!(0)));
+        assert_eq!((&row["cpu"], &row["uptime"]), (&json!(0), &json!(0)));
+        assert!(
+            row.get("lock").is_none() && row.get("template").is_none() && row.get("pid").is_none()
+        );
+    }
+
+    #[rstest]
+    #[case::cores("cores: 2\ncpulimit: 1.5\n", json!(2))]
+    #[case::limit("cpulimit: 1.5\n", json!("1.5"))]
+    #[case::no_limit("cpulimit: 0\n", json!(4))]
+    #[case::host("", json!(4))]
+    fn cpus_come_from_where_pve_takes_them(#[case] config: &str, #[case] cpus: Value) {
+        assert_eq!(row(config)["cpus"], cpus);
+    }
+
+    #[test]
+    fn takes_over_what_the_config_says() {
+        let row = row(
+            "hostname: web\nlock: backup\nrootfs: local:103/x.raw,size=8G\nswap: 1\ntags: a;b\ntemplate: 1\n",
+        );
+
+        assert_eq!(
+            (&row["name"], &row["lock"], &row["tags"]),
+            (&json!("web"), &json!("backup"), &json!("a;b"))
+        );
+        assert_eq!(
+            (&row["maxdisk"], &row["maxswap"]),
+            (&json!(8_589_934_592_u64), &json!(1_048_576))
+        );
+        assert_eq!(row["template"], json!(1));
+    }
+}

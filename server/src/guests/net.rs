@@ -1,0 +1,95 @@
+//! `netN` as it is stored: printed anew, with a hardware address and PVE's type.
+
+use openapi::property_string;
+use openapi::schema::config_key;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::error::GuestError;
+
+/// datacenter.cfg may name another.
+const MAC_PREFIX: &str = "BC:24:11";
+
+/// The stored form of a checked value. Refuses what no start could set up.
+pub(crate) fn normal(key: &str, value: &str) -> Result<String, GuestError> {
+    let keys = config_key(key).and_then(|property| property.format.as_ref()?.keys());
+    let keys = keys.expect("the method table declares net[n] as a property string");
+    let wrong =
+        |err: &dyn std::fmt::Display| GuestError::param(key, format!("invalid format - {err}\n"));
+    let mut values = property_string::parse(keys, value).map_err(|err| wrong(&err))?;
+    let text = |name: &str| values.get(name).map(super::change::text);
+    if let (Some(mtu), Some(bridge)) = (text("mtu"), text("bridge")) {
+        check_mtu(key, &mtu, &bridge)?;
+    }
+    let down = text("link_down").as_deref() == Some("1");
+    if !down
+        && text("host-managed").as_deref() == Some("1")
+        && text("ip6").as_deref() == Some("auto")
+    {
+        return Err(GuestError::die(format!(
+            "{key}: SLAAC is not supported for host-managed network configuration."
+        )));
+    }
+    if !values.contains_key("hwaddr") {
+        values.insert("hwaddr".to_owned(), Value::String(random_mac()));
+    }
+    values.insert("type".to_owned(), Value::String("veth".to_owned()));
+    property_string::print(keys, &values).map_err(|err| wrong(&err))
+}
+
+fn check_mtu(key: &str, mtu: &str, bridge: &str) -> Result<(), GuestError> {
+    let Ok(text) = fs_err::read_to_string(format!("/sys/class/net/{bridge}/mtu")) else {
+        return Ok(()); // a bridge that is not there is the start's affair, as for every net
+    };
+    let (mtu, limit): (u32, u32) =
+        (mtu.parse().unwrap_or_default(), text.trim().parse().unwrap_or(u32::MAX));
+    if mtu > limit {
+        return Err(GuestError::die(format!(
+            "{key}: MTU size '{mtu}' is bigger than bridge MTU '{limit}'"
+        )));
+    }
+    Ok(())
+}
+
+fn random_mac() -> String {
+    let bytes = *Uuid::new_v4().as_bytes();
+    format!("{MAC_PREFIX}:{:02X}:{:02X}:{:02X}", bytes[0], bytes[1], bytes[2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_keys_in_pves_order() {
+        let value = "bridge=vmbr0,ip=10.0.0.5/24,name=eth0,gw=10.0.0.1,hwaddr=BC:24:11:AA:BB:CC,firewall=yes";
+
+        assert_eq!(
+            normal("net0", value).unwrap(),
+            "name=eth0,bridge=vmbr0,firewall=1,gw=10.0.0.1,hwaddr=BC:24:11:AA:BB:CC,ip=10.0.0.5/24,type=veth"
+        );
+    }
+
+    #[test]
+    fn gives_each_interface_an_address_of_its_own() {
+        let hwaddr = || {
+            let text = normal("net1", "name=eth1").unwrap();
+            text.split(',').find_map(|part| part.strip_prefix("hwaddr=")).unwrap().to_owned()
+        };
+        let (one, other) = (hwaddr(), hwaddr());
+
+        assert!(one.starts_with("BC:24:11:") && one.len() == 17, "{one}");
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn refuses_slaac_that_the_host_would_have_to_do() {
+        let err = normal("net0", "name=eth0,host-managed=1,ip6=auto").unwrap_err();
+
+        assert_eq!(
+            err.to_string(),
+            "net0: SLAAC is not supported for host-managed network configuration."
+        );
+        normal("net0", "name=eth0,host-managed=1,ip6=auto,link_down=1").unwrap();
+    }
+}

@@ -1,0 +1,248 @@
+//! What a request to create a container asks for: parameters to a config and volumes. Pure; the
+//! checks of privileges are the handler's, the work is `create`'s.
+
+use std::collections::BTreeMap;
+
+use openapi::{StorageId, Vmid, VolumeId};
+use pve_integration::ct_config::ContainerConfig;
+use serde_json::{Map, Value};
+
+use super::GuestError;
+use super::change::{Change, Facts, is_indexed, new_size_gib, text};
+
+/// GiB of a root file system that was not asked for.
+const DEFAULT_ROOTFS: &str = "4";
+/// MiB.
+const DEFAULT_MEMORY: &str = "512";
+const DEFAULT_SWAP: &str = "512";
+
+/// Parameters that have no effect here yet. None is passed over in silence.
+const WITHOUT_EFFECT: &[&str] =
+    &["bwlimit", "ha-managed", "ignore-unpack-errors", "password", "pool", "ssh-public-keys"];
+
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) vmid: Vmid,
+    /// The template's volume.
+    pub(crate) template: VolumeId,
+    /// `rootfs` first, then `mpN`.
+    pub(crate) disks: Vec<Disk>,
+    /// All keys but those of disks, as they are stored.
+    pub(crate) config: ContainerConfig,
+    pub(crate) unprivileged: bool,
+    pub(crate) start: bool,
+    /// Parameters to warn of.
+    pub(crate) without_effect: Vec<&'static str>,
+}
+
+/// A disk of the container to be: its key and value, and what there is to be made for it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Disk {
+    pub(crate) key: String,
+    pub(crate) value: String,
+    pub(crate) volume: VolumeId,
+    /// Of a new volume.
+    pub(crate) new_gib: Option<f64>,
+}
+
+impl Disk {
+    /// The value once its volume is `volume`, of so many bytes.
+    pub(crate) fn with_volume(&self, volume: &VolumeId, size: Option<&str>) -> String {
+        let old = self.volume.to_string();
+        let parts = self.value.split(',').filter(|part| !part.trim().is_empty());
+        let rest = parts.filter(|part| {
+            let named = part.strip_prefix("volume=");
+            named.unwrap_or(part) != old && !part.starts_with("size=")
+        });
+        let size = size.map(|size| format!("size={size}"));
+        let rest = rest.map(str::to_owned).chain(size);
+        std::iter::once(volume.to_string()).chain(rest).collect::<Vec<_>>().join(",")
+    }
+}
+
+impl Plan {
+    /// Of checked parameters.
+    pub(crate) fn new(params: &Map<String, Value>, cgroup_v2: bool) -> Result<Self, GuestError> {
+        let given = |name: &str| params.get(name).map(text);
+        let flag = |name: &str| given(name).as_deref() == Some("1");
+        let vmid = given("vmid").unwrap_or_default();
+        let vmid: Vmid = vmid.parse().map_err(|err| GuestError::param("vmid", format!("{err}")))?;
+        if flag("restore") {
+            return Err(GuestError::die("restoring a backup is not supported yet"));
+        }
+        let template = template(&given("ostemplate").unwrap_or_default())?;
+        let storage = given("storage").unwrap_or_else(|| "local".to_owned());
+        let mut values: BTreeMap<String, String> = BTreeMap::new();
+        let mut disks: BTreeMap<String, String> = BTreeMap::new();
+        for (key, value) in Change::from_params(params).set {
+            if key == "rootfs" || is_indexed(&key, "mp") {
+                let default = new_size_gib(&value).is_some();
+                disks.insert(key, if default { format!("{storage}:{value}") } else { value });
+            } else if key != "unprivileged" && !is_indexed(&key, "unused") {
+                values.insert(key, value);
+            }
+        }
+        if disks.is_empty() {
+            disks.insert("rootfs".to_owned(), format!("{storage}:{DEFAULT_ROOTFS}"));
+        }
+        let Some(rootfs) = disks.remove("rootfs") else {
+            return Err(GuestError::die(
+                "mount points configured, but 'rootfs' not set - aborting",
+            ));
+        };
+        let all = std::iter::once(("rootfs".to_owned(), rootfs)).chain(disks);
+        let disks = all.map(|(key, value)| disk(key, value)).collect::<Result<_, _>>()?;
+
+        let mut config = ContainerConfig::default();
+        let change = Change { set: values, ..Change::default() };
+        change.apply(&mut config, Facts { vmid, running: false, cgroup_v2 })?;
+        let unprivileged = params.get("unprivileged").is_none() || flag("unprivileged");
+        if unprivileged {
+            config.set("unprivileged", "1");
+        }
+        let is_given =
+            |name: &&&str| params.get(**name).is_some_and(|value| value.as_u64() != Some(0));
+        let without_effect = WITHOUT_EFFECT.iter().filter(is_given).copied().collect();
+        Ok(Self {
+            vmid,
+            template,
+            disks,
+            config,
+            unprivileged,
+            start: flag("start"),
+            without_effect,
+        })
+    }
+
+    /// Every storage that gets a volume.
+    pub(crate) fn storages(&self) -> Vec<StorageId> {
+        let mut storages: Vec<_> =
+            self.disks.iter().map(|disk| disk.volume.storage().clone()).collect();
+        storages.sort();
+        storages.dedup();
+        storages
+    }
+
+    /// PVE's last touches, once the container is unpacked.
+    pub(crate) fn finish(config: &mut ContainerConfig, vmid: Vmid) {
+        let defaults = [
+            ("hostname", format!("CT{vmid}")),
+            ("memory", DEFAULT_MEMORY.to_owned()),
+            ("swap", DEFAULT_SWAP.to_owned()),
+        ];
+        for (key, value) in defaults {
+            if config.get(key).is_none() {
+                config.set(key, value);
+            }
+        }
+    }
+}
+
+fn template(text: &str) -> Result<VolumeId, GuestError> {
+    // PVE's text, but for the line number of its own source.
+    let refused = || GuestError::die("Only root can pass arbitrary filesystem paths.");
+    text.parse().map_err(|_| refused())
+}
+
+fn disk(key: String, value: String) -> Result<Disk, GuestError> {
+    let volume = value.split(',').find_map(|part| match part.split_once('=') {
+        None => Some(part),
+        Some(("volume", volume)) => Some(volume),
+        Some(_) => None,
+    });
+    let text = volume.unwrap_or_default();
+    if text.starts_with('/') {
+        return Err(GuestError::die(format!(
+            "{key}: a bind mount or device is not supported by create yet"
+        )));
+    }
+    let volume: VolumeId = text.parse().map_err(|err| GuestError::die(format!("{err}")))?;
+    let new_gib = new_size_gib(volume.name());
+    Ok(Disk { key, value, volume, new_gib })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    fn plan(params: &Value) -> Result<Plan, GuestError> {
+        let mut all = json!({"node": "pve1", "vmid": 200, "ostemplate": "local:vztmpl/x.tar.zst"});
+        all.as_object_mut().unwrap().extend(params.as_object().unwrap().clone());
+        Plan::new(all.as_object().unwrap(), true)
+    }
+
+    #[test]
+    fn nothing_given_means_pves_defaults() {
+        let plan = plan(&json!({})).unwrap();
+
+        assert_eq!(plan.disks.len(), 1);
+        assert_eq!((plan.disks[0].value.as_str(), plan.disks[0].new_gib), ("local:4", Some(4.0)));
+        assert!(plan.unprivileged && !plan.start);
+        let mut config = plan.config.clone();
+        Plan::finish(&mut config, plan.vmid);
+        assert_eq!(
+            config.to_string(),
+            "hostname: CT200\nmemory: 512\nswap: 512\nunprivileged: 1\n"
+        );
+    }
+
+    #[test]
+    fn a_bare_number_goes_to_the_default_storage() {
+        let plan =
+            plan(&json!({"storage": "big", "rootfs": "8", "mp0": "local:1,mp=/data"})).unwrap();
+
+        let values: Vec<_> = plan.disks.iter().map(|disk| disk.value.as_str()).collect();
+        assert_eq!(values, ["big:8", "local:1,mp=/data"]);
+        let storages: Vec<_> = plan.storages().iter().map(ToString::to_string).collect();
+        assert_eq!(storages, ["big", "local"]);
+    }
+
+    #[test]
+    fn stores_what_was_given() {
+        let plan = plan(&json!({
+            "cores": 2, "memory": 64, "swap": 0, "hostname": "web", "unprivileged": 0, "start": 1,
+            "tags": "B;a", "cpuunits": 50000, "entrypoint": "/bin/sleep 1",
+        }))
+        .unwrap();
+
+        assert!(plan.start && !plan.unprivileged);
+        let mut config = plan.config;
+        Plan::finish(&mut config, plan.vmid);
+        assert_eq!(
+            config.to_string(),
+            "cores: 2\ncpuunits: 10000\nentrypoint: /bin/sleep 1\nhostname: web\nmemory: 64\nswap: 0\ntags: a;b\n"
+        );
+    }
+
+    #[test]
+    fn names_what_has_no_effect() {
+        let plan = plan(&json!({"password": "secret", "ha-managed": 0, "pool": "p1"})).unwrap();
+        assert_eq!(plan.without_effect, ["password", "pool"]);
+    }
+
+    #[rstest]
+    #[case::no_rootfs(
+        json!({"mp0": "local:1,mp=/x"}),
+        "mount points configured, but 'rootfs' not set - aborting"
+    )]
+    #[case::path(json!({"ostemplate": "/etc/passwd"}), "Only root can pass arbitrary filesystem paths.")]
+    #[case::no_volume(json!({"ostemplate": "foo"}), "Only root can pass arbitrary filesystem paths.")]
+    #[case::restore(json!({"restore": 1}), "restoring a backup is not supported yet")]
+    fn refuses(#[case] params: Value, #[case] message: &str) {
+        assert_eq!(plan(&params).unwrap_err().to_string(), message);
+    }
+
+    #[rstest]
+    #[case::bare("local:4", "local:200/vm-200-disk-0.raw,size=4G")]
+    #[case::options("local:4,acl=1,size=9G", "local:200/vm-200-disk-0.raw,acl=1,size=4G")]
+    #[case::named("acl=1,volume=local:4", "local:200/vm-200-disk-0.raw,acl=1,size=4G")]
+    fn puts_the_volume_in_place_of_its_size(#[case] value: &str, #[case] stored: &str) {
+        let disk = disk("rootfs".to_owned(), value.to_owned()).unwrap();
+        let volume = "local:200/vm-200-disk-0.raw".parse().unwrap();
+
+        assert_eq!(disk.with_volume(&volume, Some("4G")), stored);
+    }
+}

@@ -1,0 +1,209 @@
+//! The storages of this node as containers use them.
+
+use std::path::PathBuf;
+
+use openapi::property_string::format_size;
+use openapi::{NodeName, StorageId, Vmid, VolumeId};
+use pve_integration::layout::Root;
+use pve_integration::storage::{
+    Allocation, ContentType, DirStorage, StorageConfig, StorageError, VolumeName,
+};
+
+use super::GuestError;
+
+/// The host's id of root in an unprivileged container.
+const SHIFTED_ROOT: u32 = 100_000;
+const GIB: f64 = (1_u64 << 30) as f64;
+/// ext4 with a journal needs some.
+const LEAST_BYTES: u64 = 4 << 20;
+
+pub(super) struct Storages<'a> {
+    root: &'a Root,
+    node: &'a NodeName,
+    config: StorageConfig,
+}
+
+/// A volume that was just made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Made {
+    pub(super) volume: VolumeId,
+    /// As it stands in a config.
+    pub(super) size: String,
+}
+
+impl Made {
+    pub(super) fn describe(&self) -> String {
+        match self.size.as_str() {
+            "0T" => "a directory".to_owned(),
+            size => format!("ext4, {size}"),
+        }
+    }
+}
+
+impl<'a> Storages<'a> {
+    pub(super) fn read(root: &'a Root, node: &'a NodeName) -> Result<Self, GuestError> {
+        Ok(Self { root, node, config: StorageConfig::read(root)? })
+    }
+
+    pub(super) fn require(&self, id: &StorageId) -> Result<DirStorage, StorageError> {
+        self.config.dir(self.root, self.node, id)
+    }
+
+    pub(super) fn require_rootdir(&self, id: &StorageId) -> Result<(), GuestError> {
+        let storage = self.require(id)?;
+        if storage.content().contains(&ContentType::Rootdir) {
+            return Ok(());
+        }
+        let text = format!("storage '{id}' does not support container directories");
+        Err(GuestError::param("storage", text))
+    }
+
+    /// Where a template lies that must be there.
+    pub(super) fn template(&self, volume: &VolumeId) -> Result<PathBuf, GuestError> {
+        let storage = self.require(volume.storage())?;
+        match volume.name().parse()? {
+            VolumeName::File { content: ContentType::Vztmpl, .. } => {}
+            VolumeName::File { .. } | VolumeName::Image { .. } => {
+                return Err(GuestError::die(format!("volume '{volume}' is no container template")));
+            }
+        }
+        Ok(storage.existing(volume)?.path)
+    }
+
+    /// Every volume of this guest on one storage.
+    pub(super) fn volumes_of(
+        &self,
+        id: &StorageId,
+        vmid: Vmid,
+    ) -> Result<Vec<VolumeId>, GuestError> {
+        let folder = self.require(id)?.folder(ContentType::Rootdir).join(vmid.to_string());
+        let entries = match fs_err::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(err) => return Err(GuestError::io("volumes", err)),
+        };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let volumes =
+            names.filter_map(|name| format!("{id}:{vmid}/{name}").parse::<VolumeId>().ok());
+        Ok(volumes.filter(is_image).collect())
+    }
+
+    /// On all storages that are there.
+    pub(super) fn all_volumes_of(&self, vmid: Vmid) -> Result<Vec<VolumeId>, GuestError> {
+        let mut all = Vec::new();
+        for storage in self.config.iter() {
+            if self.require(storage.id()).is_ok() {
+                all.extend(self.volumes_of(storage.id(), vmid)?);
+            }
+        }
+        Ok(all)
+    }
+
+    /// `gib` of 0 asks for a directory without a limit of its own.
+    pub(super) fn allocate(
+        &self,
+        id: &StorageId,
+        vmid: Vmid,
+        gib: f64,
+        unprivileged: bool,
+    ) -> Result<Made, GuestError> {
+        let storage = self.require(id)?;
+        let owner = if unprivileged { SHIFTED_ROOT } else { 0 };
+        let (what, bytes) = match bytes(gib) {
+            0 => (Allocation::Subvol, 0),
+            bytes => (Allocation::Raw { bytes }, bytes),
+        };
+        let volume = storage.allocate(vmid, what, (owner, owner))?;
+        Ok(Made { volume, size: format_size(bytes) })
+    }
+
+    /// A volume that a new container is to take over must be its own already.
+    pub(super) fn require_owned(&self, volume: &VolumeId, vmid: Vmid) -> Result<(), GuestError> {
+        self.require(volume.storage())?.existing(volume)?;
+        if super::change::is_owned(volume, vmid) {
+            return Ok(());
+        }
+        Err(GuestError::die(format!("volume '{volume}' is not owned by CT {vmid}")))
+    }
+
+    pub(super) fn free(&self, volume: &VolumeId) -> Result<(), GuestError> {
+        self.require(volume.storage())?.free(volume)?;
+        Ok(())
+    }
+}
+
+fn is_image(volume: &VolumeId) -> bool {
+    matches!(volume.name().parse(), Ok(VolumeName::Image { .. }))
+}
+
+/// Whole KiB, as PVE rounds.
+fn bytes(gib: f64) -> u64 {
+    if gib <= 0.0 {
+        return 0;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "positive, and a float saturates at the ends of the integer"
+    )]
+    let bytes = (gib * GIB) as u64;
+    (bytes / 1024 * 1024).max(LEAST_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn world() -> (tempfile::TempDir, Root, NodeName) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path()).unwrap();
+        fs_err::create_dir_all(root.etc_pve()).unwrap();
+        (dir, root, "pve1".parse().unwrap())
+    }
+
+    #[rstest]
+    #[case(0.0, 0)]
+    #[case(4.0, 4 << 30)]
+    #[case(0.5, 512 << 20)]
+    #[case(0.001, 4 << 20)]
+    fn sizes_are_gib(#[case] gib: f64, #[case] expected: u64) {
+        assert_eq!(bytes(gib), expected);
+    }
+
+    #[test]
+    fn a_template_must_be_there() {
+        let (_dir, root, node) = world();
+        let storages = Storages::read(&root, &node).unwrap();
+        let template =
+            |text: &str| storages.template(&text.parse().unwrap()).unwrap_err().to_string();
+
+        assert_eq!(
+            template("local:vztmpl/x.tar.gz"),
+            "volume 'local:vztmpl/x.tar.gz' does not exist"
+        );
+        assert_eq!(template("nope:vztmpl/x.tar.gz"), "storage 'nope' does not exist");
+        assert_eq!(
+            template("local:iso/x.iso"),
+            "volume 'local:iso/x.iso' is no container template"
+        );
+    }
+
+    #[test]
+    fn lists_only_volumes_of_the_guest() {
+        let (_dir, root, node) = world();
+        let images = root.below("/var/lib/vz/images");
+        for name in ["200/vm-200-disk-0.raw", "200/notes.txt", "201/vm-201-disk-0.raw"] {
+            fs_err::create_dir_all(images.join(name).parent().unwrap()).unwrap();
+            fs_err::write(images.join(name), "").unwrap();
+        }
+        let storages = Storages::read(&root, &node).unwrap();
+
+        let volumes = storages.all_volumes_of("200".parse().unwrap()).unwrap();
+
+        assert_eq!(volumes, ["local:200/vm-200-disk-0.raw".parse().unwrap()]);
+        storages.free(&volumes[0]).unwrap();
+        assert!(images.join("200/notes.txt").exists());
+    }
+}
