@@ -1,0 +1,233 @@
+//! Which privilege each key of a config takes, which no declaration can say. As
+//! `check_ct_modify_config_perm` of pve-container's `PVE/LXC.pm`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use openapi::{Privilege, Vmid, VolumeId};
+use pve_integration::ct_config::ContainerConfig;
+
+use crate::error::ApiError;
+use crate::extract::Caller;
+use crate::guests::{is_indexed, new_size_gib, split_list};
+
+pub(super) struct Rights<'a> {
+    pub(super) caller: &'a Caller,
+    pub(super) vmid: Vmid,
+    /// That the guest is to be put in.
+    pub(super) pool: Option<&'a str>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Changes<'a> {
+    /// None of a guest that is to be made.
+    pub(super) old: Option<&'a ContainerConfig>,
+    pub(super) set: &'a BTreeMap<String, String>,
+    pub(super) delete: &'a [String],
+    pub(super) unprivileged: bool,
+}
+
+/// What a key takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rule {
+    Privilege(Privilege),
+    Disk,
+    Net,
+    Features,
+    Tags,
+    Root(&'static str),
+    /// Checked by its own rule elsewhere.
+    Elsewhere,
+}
+
+fn rule(key: &str) -> Rule {
+    match key {
+        "cores" | "cpuunits" | "cpulimit" => Rule::Privilege(Privilege::VmConfigCpu),
+        "memory" | "swap" => Rule::Privilege(Privilege::VmConfigMemory),
+        "nameserver" | "searchdomain" | "hostname" => Rule::Privilege(Privilege::VmConfigNetwork),
+        "features" => Rule::Features,
+        "hookscript" => Rule::Root("changing the hookscript is only allowed for root@pam"),
+        "tags" => Rule::Tags,
+        "unprivileged" => Rule::Elsewhere,
+        "rootfs" => Rule::Disk,
+        _ if is_indexed(key, "mp") => Rule::Disk,
+        _ if is_indexed(key, "net") => Rule::Net,
+        _ if is_indexed(key, "dev") => {
+            Rule::Root("configuring device passthrough is only allowed for root@pam")
+        }
+        _ => Rule::Privilege(Privilege::VmConfigOptions),
+    }
+}
+
+impl Rights<'_> {
+    /// On the guest, or on the pool that it goes into.
+    fn require(&self, privilege: Privilege) -> Result<(), ApiError> {
+        let in_pool =
+            self.pool.is_some_and(|pool| self.caller.may(privilege, &format!("/pool/{pool}")));
+        if in_pool {
+            Ok(())
+        } else {
+            self.caller.require(privilege, &format!("/vms/{}", self.vmid))
+        }
+    }
+
+    /// PVE's refusal of an or-check names nothing.
+    pub(super) fn require_create(&self) -> Result<(), ApiError> {
+        self.require(Privilege::VmAllocate).map_err(|_| {
+            ApiError::new(axum::http::StatusCode::FORBIDDEN, "Permission check failed")
+        })
+    }
+
+    pub(super) fn require_template(&self, template: &VolumeId) -> Result<(), ApiError> {
+        let any = [Privilege::DatastoreAllocateSpace, Privilege::DatastoreAudit];
+        self.caller.require_any(&any, &format!("/storage/{}", template.storage()))
+    }
+
+    pub(super) fn require_changes(&self, changes: Changes<'_>) -> Result<(), ApiError> {
+        if self.caller.is_root() {
+            return Ok(());
+        }
+        for (key, value) in changes.set {
+            self.require_key(key, Some(value), &changes)?;
+        }
+        changes.delete.iter().try_for_each(|key| self.require_key(key, None, &changes))
+    }
+
+    /// `new` is `None` for a key that goes.
+    fn require_key(
+        &self,
+        key: &str,
+        new: Option<&str>,
+        changes: &Changes<'_>,
+    ) -> Result<(), ApiError> {
+        let old = changes.old.and_then(|config| config.get(key));
+        match rule(key) {
+            Rule::Privilege(privilege) => self.require(privilege),
+            Rule::Root(what) => Err(ApiError::forbidden(what)),
+            Rule::Disk => self.require_disk(new),
+            Rule::Net => self.require_net(old, new),
+            Rule::Features => self.require_features(old, new, changes.unprivileged),
+            Rule::Tags => self.require(Privilege::VmConfigOptions),
+            Rule::Elsewhere => Ok(()),
+        }
+    }
+
+    fn require_disk(&self, new: Option<&str>) -> Result<(), ApiError> {
+        self.require(Privilege::VmConfigDisk)?;
+        let Some(new) = new else { return Ok(()) };
+        let volume = volume_part(new);
+        if volume.starts_with('/') {
+            let kind = if volume.starts_with("/dev/") { "device" } else { "bind" };
+            let what = format!("mount point type {kind} is only allowed for root@pam");
+            return Err(ApiError::forbidden(what));
+        }
+        // A bare number goes to the default storage, which is checked by its own name.
+        let Ok(volume) = volume.parse::<VolumeId>() else { return Ok(()) };
+        let path = format!("/storage/{}", volume.storage());
+        if new_size_gib(volume.name()).is_some() {
+            return self.caller.require(Privilege::DatastoreAllocateSpace, &path);
+        }
+        // What is the guest's own, whoever may change its disks may name.
+        let owned =
+            volume.name().split_once('/').is_some_and(|(owner, _)| owner == self.vmid.to_string());
+        if owned { Ok(()) } else { self.caller.require(Privilege::DatastoreAllocate, &path) }
+    }
+
+    fn require_net(&self, old: Option<&str>, new: Option<&str>) -> Result<(), ApiError> {
+        self.require(Privilege::VmConfigNetwork)?;
+        for net in [old, new].into_iter().flatten() {
+            if let Some(path) = bridge_path(net) {
+                self.caller.require(Privilege::SdnUse, &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn require_features(
+        &self,
+        old: Option<&str>,
+        new: Option<&str>,
+        unprivileged: bool,
+    ) -> Result<(), ApiError> {
+        if !unprivileged {
+            let what =
+                "changing feature flags for privileged container is only allowed for root@pam";
+            return Err(ApiError::forbidden(what));
+        }
+        let changed = changed_features(old.unwrap_or_default(), new.unwrap_or_default());
+        if changed.iter().any(|name| name != "nesting") {
+            let what = "changing feature flags (except nesting) is only allowed for root@pam";
+            return Err(ApiError::forbidden(what));
+        }
+        if changed.is_empty() { Ok(()) } else { self.require(Privilege::VmAllocate) }
+    }
+}
+
+fn volume_part(value: &str) -> &str {
+    let part = value.split(',').find_map(|part| match part.split_once('=') {
+        None => Some(part),
+        Some(("volume", volume)) => Some(volume),
+        Some(_) => None,
+    });
+    part.unwrap_or_default()
+}
+
+fn part<'a>(value: &'a str, key: &str) -> Option<&'a str> {
+    value.split(',').find_map(|part| part.strip_prefix(key)?.strip_prefix('='))
+}
+
+/// Of the zone that holds every bridge which is not a network of PVE's own.
+fn bridge_path(net: &str) -> Option<String> {
+    let bridge = part(net, "bridge")?;
+    let tag = part(net, "tag").map(|tag| format!("/{tag}")).unwrap_or_default();
+    Some(format!("/sdn/zones/localnetwork/{bridge}{tag}"))
+}
+
+fn changed_features(old: &str, new: &str) -> BTreeSet<String> {
+    let parts = |text: &str| -> BTreeSet<String> {
+        split_list(&text.replace(';', "/")).into_iter().collect()
+    };
+    let name = |part: &String| part.split('=').next().unwrap_or_default().to_owned();
+    parts(old).symmetric_difference(&parts(new)).map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("cpulimit", Rule::Privilege(Privilege::VmConfigCpu))]
+    #[case("swap", Rule::Privilege(Privilege::VmConfigMemory))]
+    #[case("hostname", Rule::Privilege(Privilege::VmConfigNetwork))]
+    #[case("onboot", Rule::Privilege(Privilege::VmConfigOptions))]
+    #[case("unused3", Rule::Privilege(Privilege::VmConfigOptions))]
+    #[case("mp12", Rule::Disk)]
+    #[case("net0", Rule::Net)]
+    fn each_key_has_its_rule(#[case] key: &str, #[case] expected: Rule) {
+        assert_eq!(rule(key), expected);
+    }
+
+    #[rstest]
+    #[case::same("nesting=1,keyctl=1", "keyctl=1,nesting=1", &[])]
+    #[case::nesting("", "nesting=1", &["nesting"])]
+    #[case::value("mount=nfs;cifs", "mount=nfs", &["mount"])]
+    #[case::gone("fuse=1,nesting=1", "", &["fuse", "nesting"])]
+    fn finds_the_features_that_change(
+        #[case] old: &str,
+        #[case] new: &str,
+        #[case] changed: &[&str],
+    ) {
+        let found = changed_features(old, new);
+        assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), changed);
+    }
+
+    #[test]
+    fn a_vlan_has_a_path_of_its_own() {
+        assert_eq!(
+            bridge_path("name=eth0,bridge=vmbr0,tag=7").as_deref(),
+            Some("/sdn/zones/localnetwork/vmbr0/7")
+        );
+        assert_eq!(bridge_path("name=eth0"), None);
+    }
+}

@@ -1,0 +1,81 @@
+//! `/nodes/{node}/oci`: what PVE's API lacks.
+
+use axum::extract::State;
+use openapi::answer::{ErrorBody, OciContainer, OciRuntimes, TaskLogLine};
+use serde::Deserialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Subdir, subdirs};
+use crate::app::App;
+use crate::envelope::Data;
+use crate::error::ApiError;
+use crate::extract::{GuestPath, LocalNode, Params};
+
+/// Lines of a log, unless the caller says how many.
+const DEFAULT_LIMIT: usize = 500;
+
+pub(crate) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+        .routes(routes!(oci_index))
+        .routes(routes!(runtimes))
+        .routes(routes!(container))
+        .routes(routes!(logs))
+}
+
+/// What is below `oci`.
+#[utoipa::path(
+    get, path = "/nodes/{node}/oci", tag = "oci",
+    responses(
+        (status = 200, description = "The parts", body = Data<Vec<Subdir>>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+async fn oci_index(_: LocalNode) -> Data<Vec<Subdir>> {
+    Data::new(subdirs(&["containers", "runtimes"]))
+}
+
+/// What can run containers on this host, or what is missing for it.
+#[utoipa::path(
+    get, path = "/nodes/{node}/oci/runtimes", tag = "oci",
+    responses(
+        (status = 200, description = "The runtimes", body = Data<OciRuntimes>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+async fn runtimes(State(app): State<App>, _: LocalNode) -> Data<OciRuntimes> {
+    Data::new(app.guests().runtimes().await)
+}
+
+/// A container as its runtime sees it, and how it ended the last time.
+#[utoipa::path(
+    get, path = "/nodes/{node}/oci/containers/{vmid}", tag = "oci",
+    responses(
+        (status = 200, description = "The container", body = Data<OciContainer>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+async fn container(
+    State(app): State<App>,
+    guest: GuestPath,
+) -> Result<Data<OciContainer>, ApiError> {
+    Ok(Data::new(app.guests().inspect(guest.vmid).await?))
+}
+
+#[derive(Deserialize)]
+struct LogParams {
+    limit: Option<usize>,
+}
+
+/// The last lines of what a container said.
+#[utoipa::path(
+    get, path = "/nodes/{node}/oci/containers/{vmid}/logs", tag = "oci",
+    responses(
+        (status = 200, description = "Numbered lines", body = Data<Vec<TaskLogLine>>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+async fn logs(
+    State(app): State<App>,
+    guest: GuestPath,
+    Params(params): Params<LogParams>,
+) -> Result<Data<Vec<TaskLogLine>>, ApiError> {
+    let limit = params.limit.unwrap_or(DEFAULT_LIMIT);
+    Ok(Data::new(app.guests().logs(guest.vmid, limit).await?))
+}
