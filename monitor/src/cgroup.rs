@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use fs_err as fs;
 use lxc_protocol::wire::CgroupLayout;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::guest::Guest;
+use crate::namespace::{is_cgroup1, is_cgroup2};
 
 const MOUNT: &str = "/sys/fs/cgroup";
 /// How long killed processes may take to go. Those in an uninterruptible wait can take long.
@@ -33,11 +35,9 @@ pub(crate) struct Cgroup {
 impl Cgroup {
     /// As mounted in our namespace, so after [`crate::namespace::enter`].
     pub(crate) fn of(guest: &Guest) -> io::Result<Self> {
-        Self::at(Path::new(MOUNT), guest.limit_cgroup(), guest.root.guest_cgroup(guest.vmid))
-    }
-
-    fn at(mount: &Path, limit: String, inner: String) -> io::Result<Self> {
-        if crate::namespace::is_cgroup2(mount) {
+        let (limit, inner) = (guest.limit_cgroup(), guest.root.guest_cgroup(guest.vmid));
+        let mount = Path::new(MOUNT);
+        if is_cgroup2(mount) {
             return Ok(Self {
                 layout: CgroupLayout::Unified,
                 mounts: vec![mount.to_owned()],
@@ -48,8 +48,8 @@ impl Cgroup {
         let mut mounts = Vec::new();
         for entry in fs::read_dir(mount)? {
             let entry = entry?;
-            // Not the links from `cpu,cpuacct` and the like to one and the same hierarchy.
-            if entry.file_type()?.is_dir() {
+            // Not the links from `cpu` and the like to a hierarchy of several controllers.
+            if entry.file_type()?.is_dir() && is_cgroup1(&entry.path()) {
                 mounts.push(entry.path());
             }
         }
@@ -96,15 +96,16 @@ impl Cgroup {
         Ok(gone)
     }
 
+    /// The limit cgroup with all below it, as LXC does: its own tools thaw that one.
     pub(crate) fn freeze(&self) -> io::Result<()> {
-        let dir = self.freezer(&self.inner)?;
+        let dir = self.freezer(&self.limit)?;
         match self.layout {
             CgroupLayout::Unified => fs::write(dir.join("cgroup.freeze"), "1"),
             CgroupLayout::Legacy => fs::write(dir.join("freezer.state"), "FROZEN"),
         }
     }
 
-    /// Also undoes a freeze of the limit cgroup, which is what LXC's own tools freeze.
+    /// Also undoes a freeze of the inner cgroup, which is what libcrun freezes.
     pub(crate) fn thaw(&self) -> io::Result<()> {
         thaw(&self.freezer(&self.limit)?)?;
         thaw(&self.freezer(&self.inner)?)
@@ -198,18 +199,18 @@ fn tree(top: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn processes(dir: &Path) -> io::Result<Vec<Pid>> {
-    match fs::read_to_string(dir.join("cgroup.procs")) {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let text = rustix::fs::open(dir.join("cgroup.procs"), flags, Mode::empty())
+        .map_err(io::Error::from)
+        .and_then(|file| io::read_to_string(std::fs::File::from(file)));
+    match text {
         // 0 stands for a process outside of our pid namespace.
         Ok(text) => Ok(text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect()),
-        // Gone, or a threaded cgroup.
-        Err(err) if matches!(err.kind(), io::ErrorKind::NotFound) => Ok(Vec::new()),
-        Err(err) if err.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) => {
-            Ok(Vec::new())
-        }
-        Err(err) if err.raw_os_error() == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error()) => {
-            Ok(Vec::new())
-        }
-        Err(err) => Err(err),
+        // Removed before or after it was opened, or a threaded cgroup, whose processes its parent lists.
+        Err(err) => match err.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP) => Ok(Vec::new()),
+            Some(_) | None => Err(err),
+        },
     }
 }
 
@@ -247,12 +248,24 @@ mod tests {
     }
 
     #[test]
-    fn removing_what_is_not_there_is_no_error() {
+    fn removes_what_is_there_and_takes_absence_for_success() {
         let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("memory")).unwrap();
-        let cgroup = Cgroup::at(dir.path(), "lxc/100".into(), "lxc/100/ns".into()).unwrap();
+        let cgroup = Cgroup {
+            layout: CgroupLayout::Legacy,
+            mounts: vec![dir.path().join("memory"), dir.path().join("pids")],
+            limit: "lxc/100".to_owned(),
+            inner: "lxc/100/ns".to_owned(),
+        };
+        fs::create_dir_all(dir.path().join("memory/lxc/100/ns")).unwrap();
+        assert!(cgroup.open("memory", "lxc/100").is_ok());
+        assert!(
+            cgroup.open("../etc", "lxc/100").is_err() && cgroup.open("cpu", "lxc/100").is_err()
+        );
         assert!(cgroup.destroy(|| ()).unwrap());
-        assert!(!cgroup.is_frozen() && !cgroup.oom_killed());
-        assert!(cgroup.open("memory", "lxc/100").is_err());
+        assert!(
+            dir.path().join("memory/lxc").exists() && !dir.path().join("memory/lxc/100").exists()
+        );
+        assert!(cgroup.destroy(|| ()).unwrap());
+        assert!(!cgroup.is_frozen() && cgroup.open("memory", "lxc/100").is_err());
     }
 }

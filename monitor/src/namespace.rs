@@ -5,12 +5,15 @@ use std::path::Path;
 
 use nix::sched::CloneFlags;
 use rustix::fs::statfs;
-use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
+};
 
 use crate::error::{During, Result};
 
-/// `CGROUP2_SUPER_MAGIC` of include/uapi/linux/magic.h.
+// include/uapi/linux/magic.h
 const CGROUP2: i64 = 0x6367_7270;
+const CGROUP1: i64 = 0x0027_e0eb;
 
 pub(crate) fn enter() -> Result<()> {
     nix::sched::unshare(CloneFlags::CLONE_NEWNS)
@@ -26,9 +29,19 @@ pub(crate) fn enter() -> Result<()> {
 fn hide_hybrid_cgroup2() -> Result<()> {
     let unified = Path::new("/sys/fs/cgroup/unified");
     if !is_cgroup2(Path::new("/sys/fs/cgroup")) && is_cgroup2(unified) {
-        unmount(unified, UnmountFlags::DETACH).during("cannot hide /sys/fs/cgroup/unified")?;
+        let what = "cannot hide /sys/fs/cgroup/unified";
+        unmount(unified, UnmountFlags::DETACH).during(what)?;
+        // libcrun takes the folder for one more hierarchy and makes cgroups of plain directories in
+        // it. On the host's tmpfs below they would stay for ever, out of sight.
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        mount("lxcri", unified, "tmpfs", flags, c"size=1m").during(what)?;
     }
     Ok(())
+}
+
+/// One of v1's hierarchies.
+pub(crate) fn is_cgroup1(path: &Path) -> bool {
+    statfs(path).is_ok_and(|fs| fs.f_type == CGROUP1)
 }
 
 pub(crate) fn is_cgroup2(path: &Path) -> bool {

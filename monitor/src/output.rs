@@ -2,7 +2,7 @@
 //! full disk costs output, never the container.
 
 use fs_err::os::unix::fs::OpenOptionsExt;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -86,15 +86,14 @@ fn rotated(path: &Path) -> PathBuf {
 /// The reading end of what the container writes to.
 #[derive(Debug)]
 pub(crate) struct Output {
-    source: Option<fs_err::File>,
+    source: Option<OwnedFd>,
     log: Log,
 }
 
 impl Output {
     /// `source` must not block.
     pub(crate) fn new(source: OwnedFd, log: Log) -> Self {
-        let file = fs_err::File::from_parts(std::fs::File::from(source), "the container's output");
-        Self { source: Some(file), log }
+        Self { source: Some(source), log }
     }
 
     /// What to poll, until its end was seen.
@@ -115,17 +114,15 @@ impl Output {
     fn copy(&mut self, rounds: u32) {
         let mut bytes = [0; 4096];
         for _ in 0..rounds {
-            let Some(source) = &mut self.source else { return };
-            match source.read(&mut bytes) {
+            let Some(source) = &self.source else { return };
+            match rustix::io::read(source, &mut bytes) {
+                Ok(count @ 1..) => self.log.append(&bytes[..count]),
+                Err(Errno::AGAIN) => return,
+                Err(Errno::INTR) => {}
                 // A pty whose last user has gone says EIO.
-                Ok(0) => self.source = None,
-                Ok(count) => self.log.append(&bytes[..count]),
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => return,
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(Errno::IO) => self.source = None,
                 Err(err) => {
-                    if err.raw_os_error() != Some(Errno::IO.raw_os_error()) {
-                        crate::guest::warn("output", &err.to_string());
-                    }
+                    crate::guest::warn("output", &err.to_string());
                     self.source = None;
                 }
             }

@@ -104,6 +104,8 @@ pub(crate) fn unpack_here(rootfs: &Path, shifted: bool) -> Result<()> {
         || set_parent_process_death_signal(Some(Signal::KILL)).during("cannot tie to the parent");
     die_with_parent()?;
     let archive = std::fs::File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    // While still the host's root: the container's may not be allowed through the folders above.
+    rustix::process::chdir(rootfs).during("cannot enter the rootfs")?;
     let flags = if shifted { CloneFlags::CLONE_NEWUSER } else { CloneFlags::empty() };
     nix::sched::unshare(flags | CloneFlags::CLONE_NEWNS)
         .during("cannot enter namespaces of its own")?;
@@ -116,7 +118,6 @@ pub(crate) fn unpack_here(rootfs: &Path, shifted: bool) -> Result<()> {
         setresuid(uid, uid, uid).during("cannot become the container's root")?;
         die_with_parent()?; // a change of ids clears it
     }
-    rustix::process::chdir(rootfs).during("cannot enter the rootfs")?;
     chroot(".").during("cannot make the rootfs the root directory")?;
     let root = open_root().during("cannot open the rootfs")?;
 
