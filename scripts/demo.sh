@@ -20,6 +20,7 @@ for binary in proxmox-lxcri lxcri-monitor; do
 done
 
 root=$(mktemp -d /tmp/lxcri-demo.XXXXXX)
+chmod 711 "$root" # an unprivileged container's root passes through it to its rootfs
 daemon=
 cleanup() {
     local status=$?

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use fs_err as fs;
 use openapi::VolumeId;
+use pve_integration::bundle::IdMaps;
 use pve_integration::ct_config::{ContainerConfig, MountPoint, MountSource};
 use pve_integration::storage::{StorageConfig, VolumeFormat};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, statat};
@@ -182,6 +183,20 @@ pub(crate) fn refuse_odd_directories(rootfs: BorrowedFd<'_>) -> Result<()> {
     Ok(())
 }
 
+/// libcrun goes to the rootfs by its path and as the container's root, whom a folder above it may not
+/// let through; its own error would name nothing.
+pub(crate) fn refuse_closed_folders(rootfs: &Path, maps: &IdMaps) -> Result<()> {
+    let Some(root) = maps.root_uid() else { return Ok(()) };
+    for folder in rootfs.ancestors().skip(1) {
+        let folder_stat = rustix::fs::stat(folder).map_err(|err| Error::Io(err.into()))?;
+        let search = if folder_stat.st_uid == root { Mode::XUSR } else { Mode::XOTH };
+        if !Mode::from_raw_mode(folder_stat.st_mode).contains(search) {
+            return Err(Error::ClosedFolder(folder.to_owned()));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,6 +224,24 @@ mod tests {
         );
         let err = check(|dir| fs::write(dir.join("sys"), "").unwrap()).unwrap_err();
         assert!(err.to_string().contains("'/sys' is a file"), "{err}");
+    }
+
+    #[test]
+    fn names_the_folder_that_keeps_the_containers_root_out() {
+        let dir = tempfile::tempdir().unwrap(); // mode 0700
+        let rootfs = dir.path().join("rootfs");
+        let maps = |text: &str| IdMaps::of(&ContainerConfig::parse(text.as_bytes())).unwrap();
+
+        let err = refuse_closed_folders(&rootfs, &maps("unprivileged: 1\n")).unwrap_err();
+
+        assert_eq!(
+            err.to_string(),
+            format!(
+                "the container's root cannot reach its rootfs through '{0}': chmod o+x '{0}'",
+                dir.path().display()
+            )
+        );
+        refuse_closed_folders(&rootfs, &maps("unprivileged: 0\n")).unwrap();
     }
 
     #[test]

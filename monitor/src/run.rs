@@ -11,6 +11,7 @@ use lxc_protocol::State;
 use lxc_protocol::wire::Message;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use pve_integration::bundle::IdMaps;
 use pve_integration::ct_config::{self, ContainerConfig};
 use pve_integration::exit::ExitRecord;
 use pve_integration::host;
@@ -23,7 +24,7 @@ use crate::container::{Began, Container, epoch_seconds};
 use crate::error::{During, Error, Result};
 use crate::guest::{Guest, warn};
 use crate::namespace;
-use crate::rootfs::{Rootfs, refuse_odd_directories};
+use crate::rootfs::{Rootfs, refuse_closed_folders, refuse_odd_directories};
 use crate::supervisor::{Supervisor, reap};
 
 /// A container that reboots faster than this is slowed down to it.
@@ -97,6 +98,7 @@ fn live(
     let config = read_config(guest)?;
     let mounted = rootfs.insert(Rootfs::mount(guest, &config)?);
     refuse_odd_directories(mounted.open()?.as_fd())?;
+    refuse_closed_folders(mounted.path(), &IdMaps::of(&config)?)?;
 
     let mut container = Container::start(guest, &config, mounted.path())?;
     drop(config);
