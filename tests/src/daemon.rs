@@ -29,9 +29,16 @@ pub struct Builder {
     folder: tempfile::TempDir,
     options: Vec<String>,
     tls: bool,
+    token: Option<String>,
 }
 
 impl Builder {
+    /// Root's token, where the files put below the root bring one; no first start makes another.
+    pub fn token(mut self, token: &str) -> Self {
+        self.token = Some(token.to_owned());
+        self
+    }
+
     /// With the certificate it makes itself; our own client does not speak TLS.
     pub fn tls(mut self) -> Self {
         self.tls = true;
@@ -61,7 +68,7 @@ impl Builder {
             tls: self.tls,
             child: None,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            token: String::new(),
+            token: self.token.unwrap_or_default(),
         };
         daemon.launch();
         daemon
@@ -85,7 +92,7 @@ impl Daemon {
 
     pub fn builder() -> Builder {
         let folder = tempfile::Builder::new().prefix("lxcri-test-").tempdir().unwrap();
-        Builder { folder, options: Vec::new(), tls: false }
+        Builder { folder, options: Vec::new(), tls: false, token: None }
     }
 
     /// Start it, on the root as it is, and wait until it answers.
@@ -114,8 +121,10 @@ impl Daemon {
             assert!(Instant::now() < deadline, "the daemon does not listen: {}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
-        self.token =
-            fs_err::read_to_string(self.root.join("root-token")).unwrap().trim().to_owned();
+        if self.token.is_empty() {
+            let token = fs_err::read_to_string(self.root.join("root-token")).unwrap();
+            token.trim().clone_into(&mut self.token);
+        }
     }
 
     /// SIGKILL, and gone.

@@ -47,13 +47,21 @@ pub fn left_behind(root: &Path) -> Vec<String> {
             found.push(format!("loop device {}: {}", device.display(), file.trim()));
         }
     }
-    found.extend(cgroups(Path::new("/sys/fs/cgroup")).iter().map(|path| format!("cgroup: {path}")));
+    found.extend(cgroups(&parent_of(root)));
     found
 }
 
-/// Guests' cgroups of any root: the container tests run one at a time. Both layouts are looked at,
-/// `/sys/fs/cgroup/lxcri-…` and one level down for version 1.
-fn cgroups(top: &Path) -> Vec<String> {
+/// The cgroup that holds a root's guests: named by the FNV-1a of the root's path.
+fn parent_of(root: &Path) -> String {
+    let hash =
+        root.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+    format!("lxcri-{:08x}", hash >> 32)
+}
+
+/// Guests' cgroups below `parent`, in both layouts: version 1 has a tree per controller.
+fn cgroups(parent: &str) -> Vec<String> {
     let folders = |path: &Path| -> Vec<_> {
         fs_err::read_dir(path)
             .into_iter()
@@ -63,18 +71,13 @@ fn cgroups(top: &Path) -> Vec<String> {
             .map(|entry| entry.path())
             .collect()
     };
-    let ours = |path: &Path| {
-        path.file_name().unwrap_or_default().to_str().is_some_and(|name| name.starts_with("lxcri-"))
-    };
-    let mut parents = folders(top);
-    if !top.join("cgroup.controllers").exists() {
-        parents = parents.iter().flat_map(|controller| folders(controller)).collect();
-    }
-    parents
+    let top = Path::new("/sys/fs/cgroup");
+    let mut trees = folders(top);
+    trees.push(top.to_owned());
+    trees
         .iter()
-        .filter(|path| ours(path))
-        .flat_map(|path| folders(path))
-        .map(|path| path.display().to_string())
+        .flat_map(|tree| folders(&tree.join(parent)))
+        .map(|path| format!("cgroup: {}", path.display()))
         .collect()
 }
 

@@ -15,12 +15,14 @@ use tests::{Builder, Daemon, SHA256_OF_SECRET_WORD};
 const USERS: &str = "user:root@pam:1:0:::::\n\
     user:joe@pve:1:0:::::\n\
     user:ann@pve:1:0:::::\n\
+    token:root@pam!test:0:0::\n\
     token:ann@pve!look:0:0::\n\
     token:joe@pve!off:1000:0::\n\
     \n\n\n\
     acl:1:/:joe@pve:Administrator:\n\
     acl:1:/vms/100:ann@pve:PVEAuditor:\n";
 
+const ROOT: &str = "root@pam!test=11111111-2222-3333-4444-777777777777";
 const ANN: &str = "PVEAPIToken=ann@pve!look=11111111-2222-3333-4444-555555555555";
 const JOE_EXPIRED: &str = "PVEAPIToken=joe@pve!off=11111111-2222-3333-4444-666666666666";
 
@@ -31,8 +33,10 @@ fn with_users() -> Builder {
         .file(
             "etc/pve/priv/token.cfg",
             "ann@pve!look 11111111-2222-3333-4444-555555555555\n\
-             joe@pve!off 11111111-2222-3333-4444-666666666666\n",
+             joe@pve!off 11111111-2222-3333-4444-666666666666\n\
+             root@pam!test 11111111-2222-3333-4444-777777777777\n",
         )
+        .token(ROOT)
 }
 
 /// A container that was configured and never made.

@@ -16,8 +16,10 @@ fn proxmoxer(#[case] how: &str) {
     tests::require_machine();
     // bcrypt of "secret-word", as PVE's own realm stores it.
     let daemon = Daemon::builder()
-        .file("etc/pve/user.cfg", "user:root@pam:1:0:::::\nuser:joe@pve:1:0:::::\n\n\n\n\nacl:1:/:joe@pve:Administrator:\n")
+        .file("etc/pve/user.cfg", "user:root@pam:1:0:::::\ntoken:root@pam!test:0:0::\nuser:joe@pve:1:0:::::\n\n\n\n\nacl:1:/:joe@pve:Administrator:\n")
         .file("etc/pve/priv/shadow.cfg", &format!("joe:{}:\n", tests::BCRYPT_OF_SECRET_WORD))
+        .file("etc/pve/priv/token.cfg", "root@pam!test 11111111-2222-3333-4444-777777777777\n")
+        .token("root@pam!test=11111111-2222-3333-4444-777777777777")
         .tls()
         .start();
     rootfs(&daemon.templates(), BUSYBOX, &Content::default());
