@@ -7,6 +7,7 @@ mod change;
 mod config;
 mod create;
 mod destroy;
+mod detect;
 mod error;
 mod inspect;
 mod journal;

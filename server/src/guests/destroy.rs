@@ -46,7 +46,8 @@ impl Guests {
             if !how.force {
                 return Err(GuestError::DestroyRunning(vmid));
             }
-            log.warn(format!("forced to stop CT {vmid} before destroying!"));
+            // A plain line, as Perl's `warn` in a task makes it.
+            log.line(format!("forced to stop CT {vmid} before destroying!"));
             self.0.crun.stop(vmid).await?;
         }
         self.0.crun.sweep(vmid).await?;

@@ -99,7 +99,12 @@ fn stopped(vmid: Vmid, config: &ContainerConfig, host_cpus: u32) -> GuestRow {
         memory => memory.saturating_mul(MIB),
     };
     row.maxswap = config.swap().saturating_mul(MIB);
-    row.maxdisk = config.rootfs().ok().and_then(|rootfs| rootfs.size).unwrap_or(DEFAULT_DISK);
+    row.maxdisk = config
+        .rootfs()
+        .ok()
+        .and_then(|rootfs| rootfs.size)
+        .filter(|size| *size > 0)
+        .unwrap_or(DEFAULT_DISK);
     row.tags = config.get("tags").map(str::to_owned);
     row.lock = config.lock().filter(|lock| !lock.is_empty()).map(str::to_owned);
     row.template = config.template().then_some(1);
@@ -197,6 +202,14 @@ mod tests {
         assert_eq!((&row["cpu"], &row["uptime"]), (&json!(0), &json!(0)));
         assert!(
             row.get("lock").is_none() && row.get("template").is_none() && row.get("pid").is_none()
+        );
+    }
+
+    #[test]
+    fn a_directory_without_a_limit_shows_the_default() {
+        assert_eq!(
+            row("rootfs: local:103/x.subvol,size=0T\n")["maxdisk"],
+            json!(4_294_967_296_u64)
         );
     }
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::tasks::TaskLog;
 
 pub(crate) use crun::Crun;
-pub(crate) use monitor::Monitor;
+pub(crate) use monitor::{Monitor, Unpacked};
 
 /// A way to run containers. Calls may be repeated, and nothing is remembered between them: after a
 /// crash the daemon asks `state` and goes on from what it finds.
@@ -75,7 +75,7 @@ pub(crate) enum RuntimeError {
     StartTimeout(Duration),
     #[error("container did not stop")]
     DidNotStop,
-    #[error("interrupted by signal")]
+    #[error("received interrupt")]
     Cancelled,
     #[error("CT {0}: {1}")]
     Command(Vmid, #[source] lxc_protocol::client::Error),

@@ -48,10 +48,16 @@ pub(crate) fn init_start(proc_dir: &Path, pid: u32) -> Option<u64> {
     start_ticks(&fs_err::read_to_string(proc_dir.join(format!("{pid}/stat"))).ok()?)
 }
 
-/// Field 22 of `/proc/PID/stat`. The command in brackets may hold blanks and brackets.
+/// Field 22 of `/proc/PID/stat`. The command in brackets may hold blanks and brackets. A zombie, which
+/// nobody has reaped, is no process any more.
 fn start_ticks(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(") ")?;
-    fields.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = fields.split_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -72,6 +78,12 @@ mod tests {
     fn finds_the_start_behind_an_odd_name() {
         let stat = "42 (a) b) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 10 11";
         assert_eq!(start_ticks(stat), Some(987_654));
+    }
+
+    #[test]
+    fn a_zombie_is_no_process() {
+        let stat = "42 (init) Z 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 10 11";
+        assert_eq!(start_ticks(stat), None);
     }
 
     #[test]

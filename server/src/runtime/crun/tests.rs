@@ -107,7 +107,7 @@ async fn an_aborted_start_leaves_no_monitor() {
     world.tasks.abort(&upid).await.unwrap();
 
     let (status, _) = world.end(&upid).await;
-    assert_eq!(status, "interrupted by signal");
+    assert_eq!(status, "received interrupt");
     assert!(world.has("cleaned"));
     let pid = fs_err::read_to_string(world.dir.path().join("pid")).unwrap();
     assert!(!std::path::Path::new("/proc").join(pid.trim()).exists());
