@@ -31,9 +31,14 @@ pub(crate) fn cleanup(guest: &Guest) -> Result<()> {
     Ok(())
 }
 
-/// Kill and remove, in the order in which one thing holds the next. The rootfs needs nothing: its
-/// mount went with the namespace of whoever mounted it.
+/// All that an earlier monitor left. Its mounts need nothing: they went with its namespace.
 pub(crate) fn leftovers(guest: &Guest, cgroup: &Cgroup, reap: impl FnMut()) -> Result<()> {
+    end_processes(guest, cgroup, reap)?;
+    remove_files(guest)
+}
+
+/// Processes, cgroups and libcrun's state, in the order in which one holds the next.
+pub(crate) fn end_processes(guest: &Guest, cgroup: &Cgroup, reap: impl FnMut()) -> Result<()> {
     if !cgroup.destroy(reap)? {
         return Err(Error::Unkillable(guest.vmid));
     }
@@ -41,9 +46,16 @@ pub(crate) fn leftovers(guest: &Guest, cgroup: &Cgroup, reap: impl FnMut()) -> R
     if runtime.state_root.join(guest.name()).exists() {
         runtime.delete(&guest.name(), true)?;
     }
+    Ok(())
+}
+
+pub(crate) fn remove_files(guest: &Guest) -> Result<()> {
     remove(&guest.config_json())?;
     remove(&guest.root.guest_run(guest.vmid).join("console.sock"))?;
-    Ok(())
+    match fs::remove_dir(guest.rootfs_view()) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn remove(path: &Path) -> io::Result<()> {

@@ -30,8 +30,6 @@ pub(crate) enum Error {
     MountOption(String),
     #[error("the rootfs is refused: its '/{name}' is {kind}, not a plain directory")]
     OddDirectory { name: &'static str, kind: &'static str },
-    #[error("the container's root cannot reach its rootfs through '{}': chmod o+x '{}'", .0.display(), .0.display())]
-    ClosedFolder(PathBuf),
     #[error("cannot mount {what}")]
     Mount { what: String, source: io::Error },
     #[error("cannot mount {what}: it holds no ext4 filesystem, or a damaged one")]

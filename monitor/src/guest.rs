@@ -31,6 +31,11 @@ impl Guest {
         format!("{}/{}", self.root.cgroup_parent(), self.vmid)
     }
 
+    /// Where the rootfs is shown to the container's root if it cannot get to the proper place.
+    pub(crate) fn rootfs_view(&self) -> PathBuf {
+        PathBuf::from(format!("/run/{}-{}-rootfs", self.root.cgroup_parent(), self.vmid))
+    }
+
     pub(crate) fn runtime(&self) -> libcrun::Runtime {
         libcrun::Runtime::new(self.root.libcrun_state())
     }

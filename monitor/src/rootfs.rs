@@ -28,6 +28,8 @@ pub(crate) struct Rootfs {
     path: PathBuf,
     /// The file behind it, when it is an image.
     image: Option<PathBuf>,
+    /// A second mount of it that the container's root can reach.
+    view: Option<PathBuf>,
 }
 
 impl Rootfs {
@@ -77,11 +79,30 @@ impl Rootfs {
                 None
             }
         };
-        Ok(Self { path, image })
+        let mut rootfs = Self { path, image, view: None };
+        if !is_reachable(&rootfs.path, &IdMaps::of(config)?)? {
+            rootfs.show(guest.rootfs_view())?;
+        }
+        Ok(rootfs)
+    }
+
+    /// libcrun looks the rootfs up as the container's root, who is nobody special on the host: a
+    /// directory of mode 0700 on the way, as `mktemp -d` makes them, stops it.
+    fn show(&mut self, view: PathBuf) -> Result<()> {
+        match fs::create_dir(&view) {
+            Err(err) if err.kind() != io::ErrorKind::AlreadyExists => return Err(err.into()),
+            Ok(()) | Err(_) => {}
+        }
+        mount_bind(&self.path, &view).map_err(|err| Error::Mount {
+            what: format!("'{}'", view.display()),
+            source: err.into(),
+        })?;
+        self.view = Some(view);
+        Ok(())
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.view.as_deref().unwrap_or(&self.path)
     }
 
     pub(crate) fn open(&self) -> io::Result<OwnedFd> {
@@ -91,6 +112,10 @@ impl Rootfs {
 
     /// Unmount, and wait until the image is written and free for its next user.
     pub(crate) fn unmount(self) -> io::Result<()> {
+        if let Some(view) = &self.view {
+            unmount(view, UnmountFlags::DETACH)?;
+            fs::remove_dir(view)?;
+        }
         if unmount(&self.path, UnmountFlags::empty()).is_err() {
             unmount(&self.path, UnmountFlags::DETACH)?;
         }
@@ -107,6 +132,19 @@ impl Rootfs {
         }
         Ok(())
     }
+}
+
+/// Whether the container's root gets through to `path`.
+fn is_reachable(path: &Path, maps: &IdMaps) -> io::Result<bool> {
+    let Some(root) = maps.root_uid() else { return Ok(true) };
+    for folder in path.ancestors().skip(1) {
+        let stat = rustix::fs::stat(folder)?;
+        let search = if stat.st_uid == root { Mode::XUSR } else { Mode::XOTH };
+        if !Mode::from_raw_mode(stat.st_mode).contains(search) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// An image that a killed container still had mounted is let go a moment after its last process.
@@ -183,20 +221,6 @@ pub(crate) fn refuse_odd_directories(rootfs: BorrowedFd<'_>) -> Result<()> {
     Ok(())
 }
 
-/// libcrun goes to the rootfs by its path and as the container's root, whom a folder above it may not
-/// let through; its own error would name nothing.
-pub(crate) fn refuse_closed_folders(rootfs: &Path, maps: &IdMaps) -> Result<()> {
-    let Some(root) = maps.root_uid() else { return Ok(()) };
-    for folder in rootfs.ancestors().skip(1) {
-        let folder_stat = rustix::fs::stat(folder).map_err(|err| Error::Io(err.into()))?;
-        let search = if folder_stat.st_uid == root { Mode::XUSR } else { Mode::XOTH };
-        if !Mode::from_raw_mode(folder_stat.st_mode).contains(search) {
-            return Err(Error::ClosedFolder(folder.to_owned()));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,21 +251,13 @@ mod tests {
     }
 
     #[test]
-    fn names_the_folder_that_keeps_the_containers_root_out() {
+    fn sees_a_closed_folder_on_the_way() {
         let dir = tempfile::tempdir().unwrap(); // mode 0700
         let rootfs = dir.path().join("rootfs");
         let maps = |text: &str| IdMaps::of(&ContainerConfig::parse(text.as_bytes())).unwrap();
-
-        let err = refuse_closed_folders(&rootfs, &maps("unprivileged: 1\n")).unwrap_err();
-
-        assert_eq!(
-            err.to_string(),
-            format!(
-                "the container's root cannot reach its rootfs through '{0}': chmod o+x '{0}'",
-                dir.path().display()
-            )
-        );
-        refuse_closed_folders(&rootfs, &maps("unprivileged: 0\n")).unwrap();
+        assert!(!is_reachable(&rootfs, &maps("unprivileged: 1\n")).unwrap());
+        assert!(is_reachable(&rootfs, &maps("unprivileged: 0\n")).unwrap());
+        assert!(is_reachable(Path::new("/usr/bin"), &maps("unprivileged: 1\n")).unwrap());
     }
 
     #[test]

@@ -11,7 +11,6 @@ use lxc_protocol::State;
 use lxc_protocol::wire::Message;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use pve_integration::bundle::IdMaps;
 use pve_integration::ct_config::{self, ContainerConfig};
 use pve_integration::exit::ExitRecord;
 use pve_integration::host;
@@ -24,7 +23,7 @@ use crate::container::{Began, Container, epoch_seconds};
 use crate::error::{During, Error, Result};
 use crate::guest::{Guest, warn};
 use crate::namespace;
-use crate::rootfs::{Rootfs, refuse_closed_folders, refuse_odd_directories};
+use crate::rootfs::{Rootfs, refuse_odd_directories};
 use crate::supervisor::{Supervisor, reap};
 
 /// A container that reboots faster than this is slowed down to it.
@@ -49,8 +48,9 @@ pub(crate) fn run(guest: &Guest) -> Result<()> {
         record.error = Some(crate::one_line(err));
     }
 
-    let cleaned = cleanup::leftovers(guest, &cgroup, || drop(reap_all()));
+    let ended = cleanup::end_processes(guest, &cgroup, || drop(reap_all()));
     let unmounted = rootfs.map_or(Ok(()), Rootfs::unmount);
+    let cleaned = cleanup::remove_files(guest);
     record.endtime = epoch_seconds();
     let recorded = record.write(&guest.root.exit_record(guest.vmid));
 
@@ -62,8 +62,9 @@ pub(crate) fn run(guest: &Guest) -> Result<()> {
     drop(connections);
 
     outcome?;
-    cleaned?;
+    ended?;
     unmounted?;
+    cleaned?;
     recorded?;
     Ok(())
 }
@@ -98,7 +99,6 @@ fn live(
     let config = read_config(guest)?;
     let mounted = rootfs.insert(Rootfs::mount(guest, &config)?);
     refuse_odd_directories(mounted.open()?.as_fd())?;
-    refuse_closed_folders(mounted.path(), &IdMaps::of(&config)?)?;
 
     let mut container = Container::start(guest, &config, mounted.path())?;
     drop(config);
@@ -112,7 +112,7 @@ fn live(
             return Ok(());
         }
         supervisor.enter(State::Starting);
-        cleanup::leftovers(guest, cgroup, || drop(reap_all()))?;
+        cleanup::end_processes(guest, cgroup, || drop(reap_all()))?;
         let lived = container.began.instant.elapsed();
         std::thread::sleep(SHORTEST_LIFE.saturating_sub(lived));
         // Read anew: a reboot is when changes of the config take effect.

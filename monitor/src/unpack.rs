@@ -105,6 +105,7 @@ pub(crate) fn unpack_here(rootfs: &Path, shifted: bool) -> Result<()> {
     die_with_parent()?;
     let archive = std::fs::File::from(io::stdin().as_fd().try_clone_to_owned()?);
     // While still the host's root: the container's may not be allowed through the folders above.
+    // Now, as the container's root may not get there: its way may lead through a closed directory.
     rustix::process::chdir(rootfs).during("cannot enter the rootfs")?;
     let flags = if shifted { CloneFlags::CLONE_NEWUSER } else { CloneFlags::empty() };
     nix::sched::unshare(flags | CloneFlags::CLONE_NEWNS)
