@@ -252,7 +252,9 @@ mod tests {
 
     #[test]
     fn sees_a_closed_folder_on_the_way() {
-        let dir = tempfile::tempdir().unwrap(); // mode 0700
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700))
+            .unwrap();
         let rootfs = dir.path().join("rootfs");
         let maps = |text: &str| IdMaps::of(&ContainerConfig::parse(text.as_bytes())).unwrap();
         assert!(!is_reachable(&rootfs, &maps("unprivileged: 1\n")).unwrap());
