@@ -27,7 +27,7 @@ struct Services {
 impl App {
     /// `monitor` is the program that runs one container.
     pub fn new(root: Root, node: NodeName, monitor: PathBuf) -> Self {
-        let tasks = Tasks::new(root.clone(), node.clone());
+        let tasks = Tasks::new(&root, node.clone());
         Self(Arc::new(Services {
             access: AccessStore::new(root.clone()),
             guests: Guests::new(root.clone(), node.clone(), tasks.clone(), monitor),

@@ -9,9 +9,12 @@ use axum::response::{IntoResponse, Response};
 use hyper::ext::ReasonPhrase;
 use openapi::check::ParamErrors;
 use pve_integration::access::{Denied, KeyError};
+use pve_integration::storage::StorageError;
 use serde_json::{Map, Value, json};
 
 use crate::envelope::{Format, JSON};
+use crate::guests::GuestError;
+use crate::tasks::TaskError;
 
 /// What a client is told instead of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,6 +157,66 @@ impl From<KeyError> for ApiError {
     fn from(err: KeyError) -> Self {
         tracing::error!(error = %err, "cannot read who may do what: {err}");
         Self::die(err)
+    }
+}
+
+impl From<StorageError> for ApiError {
+    fn from(err: StorageError) -> Self {
+        match err {
+            StorageError::NoStorage(_)
+            | StorageError::Disabled(_)
+            | StorageError::NotOnNode(..)
+            | StorageError::Kind { .. }
+            | StorageError::NoPath
+            | StorageError::Content(..)
+            | StorageError::VolumeName(_)
+            | StorageError::NoVolume(_)
+            | StorageError::NoFreeName { .. }
+            | StorageError::NoMkfs(_)
+            | StorageError::Format { .. }
+            | StorageError::Io { .. } => Self::die(err),
+        }
+    }
+}
+
+impl From<TaskError> for ApiError {
+    fn from(err: TaskError) -> Self {
+        match err {
+            TaskError::NoSuchTask => Self::param("upid", err),
+            TaskError::ShuttingDown
+            | TaskError::TooMany
+            | TaskError::Upid(_)
+            | TaskError::Start(_)
+            | TaskError::Foreign(_)
+            | TaskError::Signal(_) => Self::die(err),
+        }
+    }
+}
+
+/// Perl's plain `die` is a 500 and clients rely on it: a missing guest is no 404 here.
+impl From<GuestError> for ApiError {
+    fn from(err: GuestError) -> Self {
+        match err {
+            GuestError::Params(errors) => Self::params(errors),
+            GuestError::Config(_)
+            | GuestError::Taken { .. }
+            | GuestError::AlreadyRunning(_)
+            | GuestError::NotRunning(_)
+            | GuestError::NothingToReboot(_)
+            | GuestError::DestroyRunning(_)
+            | GuestError::Locked(_)
+            | GuestError::Protected(_)
+            | GuestError::Template
+            | GuestError::NoSnapshot(_)
+            | GuestError::NoOptions
+            | GuestError::Creating { .. }
+            | GuestError::Storage(_)
+            | GuestError::Runtime(_)
+            | GuestError::Task(_)
+            | GuestError::Listing(_)
+            | GuestError::Refused(_)
+            | GuestError::Io { .. } => Self::die(err),
+        }
     }
 }
 

@@ -3,12 +3,25 @@
 //! A request goes `listen` -> `guard` (who, may they, are the parameters right) -> a handler in
 //! `api` -> `guests` or `tasks`. `router` is the table of contents.
 
+mod access_store;
+mod api;
+pub mod app;
+mod body;
 mod config;
 mod credentials;
 pub mod envelope;
 pub mod error;
+pub mod extract;
+mod guard;
+pub mod guests;
 mod host_status;
 pub mod listen;
 mod refusal;
+pub mod router;
+mod routes;
+pub mod runtime;
+pub mod serve;
+pub mod stats;
 mod target;
+pub mod tasks;
 mod tls;

@@ -1,3 +1,37 @@
-//! The daemon and command line.
+//! The program `proxmox-lxcri`: flags, log, and away.
 
-fn main() {}
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use server::serve::{Options, serve};
+use tracing_subscriber::EnvFilter;
+
+/// OCI containers as guests of Proxmox VE.
+#[derive(Debug, Parser)]
+#[command(name = "proxmox-lxcri", version)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon: PVE's API on HTTPS and on a unix socket.
+    Serve(Options),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Command::Serve(options) = CommandLine::parse().command;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match serve(options).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            // Nothing is left to do if even stderr is gone.
+            writeln!(std::io::stderr(), "proxmox-lxcri: {err}").ok();
+            ExitCode::FAILURE
+        }
+    }
+}

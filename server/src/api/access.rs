@@ -113,7 +113,7 @@ async fn login(
         (Some(session), _) => Ok(Data::new(answer(&caller, &user, &session))),
         (None, Some((path, privs))) => {
             require(&caller, &path, &privs)?;
-            Ok(Data::new(TicketAnswer { username: user, ..TicketAnswer::default() }))
+            Ok(Data::new(TicketAnswer::new(user)))
         }
         (None, None) => Err(ApiError::die("neither a ticket nor a check was asked for")),
     }
@@ -140,11 +140,10 @@ fn answer(caller: &Caller, user: &UserId, session: &Session) -> TicketAnswer {
         (area.to_owned(), held)
     });
     TicketAnswer {
-        username: user.clone(),
         ticket: Some(session.ticket.expose_secret().to_owned()),
         csrf: Some(session.csrf.expose_secret().to_owned()),
         cap: Some(cap.collect::<BTreeMap<_, BTreeMap<_, _>>>()),
-        ..TicketAnswer::default()
+        ..TicketAnswer::new(user.clone())
     }
 }
 

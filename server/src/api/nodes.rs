@@ -4,7 +4,7 @@ use std::io;
 
 use axum::extract::State;
 use openapi::Privilege;
-use openapi::answer::{ErrorBody, NodeRow};
+use openapi::answer::{ErrorBody, NodeRow, ResourceRow};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -38,8 +38,27 @@ async fn nodes(State(app): State<App>, caller: Caller) -> Result<Data<Vec<NodeRo
     Ok(Data::new(vec![row(&app, audits)?]))
 }
 
-/// The node as lists show it.
-pub(crate) fn row(app: &App, with_figures: bool) -> Result<NodeRow, ApiError> {
+/// The node as `cluster/resources` has it.
+pub(crate) fn resource(app: &App, with_figures: bool) -> Result<ResourceRow, ApiError> {
+    let row = row(app, with_figures)?;
+    Ok(ResourceRow {
+        id: row.id,
+        kind: row.kind,
+        node: Some(row.node),
+        status: Some(row.status),
+        cpu: row.cpu,
+        maxcpu: row.maxcpu.map(f64::from),
+        mem: row.mem,
+        maxmem: row.maxmem,
+        disk: row.disk,
+        maxdisk: row.maxdisk,
+        uptime: row.uptime,
+        level: row.level,
+        ..ResourceRow::default()
+    })
+}
+
+fn row(app: &App, with_figures: bool) -> Result<NodeRow, ApiError> {
     let node = app.node();
     let mut row = NodeRow {
         id: format!("node/{node}"),

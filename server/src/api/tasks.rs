@@ -7,9 +7,9 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use openapi::answer::{ErrorBody, TaskLogLine, TaskRow, TaskStatus};
+use openapi::answer::{self, ErrorBody, TaskLogLine, TaskRow, TaskStatus};
 use openapi::{Privilege, Upid, Vmid};
-use pve_integration::tasks::{Entry, Filter, Source, StatusKind, TaskDir, is_running, owned_by};
+use pve_integration::tasks::{Entry, Filter, Source, StatusKind, TaskDir, owned_by};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::{Caller, LocalNode, Params};
+use crate::tasks::{TaskState, Tasks};
 
 pub(crate) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default()
@@ -91,8 +92,8 @@ async fn tasks(
     Params(wanted): Params<Wanted>,
 ) -> Result<Data<Vec<TaskRow>>, ApiError> {
     let filter = wanted.filter(&caller, &node);
-    let dir = TaskDir::new(app.root());
-    let list = blocking(move || dir.list(&filter)).await?.map_err(ApiError::die)?;
+    let tasks = app.tasks().clone();
+    let list = blocking(move || tasks.list(&filter)).await?.map_err(ApiError::die)?;
     Ok(Data::page(list.entries.into_iter().map(row).collect(), list.total))
 }
 
@@ -116,9 +117,9 @@ impl TaskName {
     }
 
     /// One that has a log, which is how PVE knows a task.
-    fn find(&self, dir: &TaskDir) -> Result<Upid, ApiError> {
+    fn find(&self, tasks: &Tasks) -> Result<Upid, ApiError> {
         let upid = self.parse()?;
-        if dir.exists(&upid) { Ok(upid) } else { Err(ApiError::param("upid", "no such task")) }
+        if tasks.exists(&upid) { Ok(upid) } else { Err(ApiError::param("upid", "no such task")) }
     }
 }
 
@@ -156,7 +157,7 @@ async fn stop_task(
     node: LocalNode,
     Params(name): Params<TaskName>,
 ) -> Result<Data<Option<String>>, ApiError> {
-    let upid = name.find(&TaskDir::new(app.root()))?;
+    let upid = name.find(app.tasks())?;
     require(&caller, &upid, &node, Privilege::SysModify)?;
     app.tasks().abort(&upid).await?;
     Ok(Data::new(None))
@@ -175,16 +176,13 @@ async fn task_status(
     node: LocalNode,
     Params(name): Params<TaskName>,
 ) -> Result<Data<TaskStatus>, ApiError> {
-    let dir = TaskDir::new(app.root());
-    let upid = name.find(&dir)?;
+    let upid = name.find(app.tasks())?;
     require(&caller, &upid, &node, Privilege::SysAudit)?;
-    let runs = is_running(upid.pid(), upid.pstart());
-    let status = if runs { "running" } else { "stopped" };
-    Ok(Data::new(TaskStatus {
-        status: status.to_owned(),
-        exitstatus: (!runs).then(|| dir.exit_status(&upid)),
-        task: (&upid).into(),
-    }))
+    let (status, exitstatus) = match app.tasks().status(&upid)? {
+        TaskState::Running => (answer::TaskState::Running, None),
+        TaskState::Stopped(text) => (answer::TaskState::Stopped, Some(text)),
+    };
+    Ok(Data::new(TaskStatus { task: (&upid).into(), status, exitstatus }))
 }
 
 #[derive(Deserialize)]
@@ -211,15 +209,15 @@ async fn task_log(
 ) -> Result<Response, ApiError> {
     let upid = name.parse()?;
     require(&caller, &upid, &node, Privilege::SysAudit)?;
-    let dir = TaskDir::new(app.root());
     if page.download != 0 {
         if page.start.is_some() || page.limit.is_some() {
             return Err(ApiError::param("download", "cannot be used together with start or limit"));
         }
-        return download(dir, upid).await;
+        return download(TaskDir::new(app.root()), upid).await;
     }
     let (start, limit) = (page.start.unwrap_or(0), page.limit.unwrap_or(50));
-    let log = blocking(move || dir.log(&upid, start, limit)).await?;
+    let tasks = app.tasks().clone();
+    let log = blocking(move || tasks.log(&upid, start, limit)).await?;
     let lines = log.lines.into_iter().map(|line| TaskLogLine { n: line.n, t: line.t });
     Ok(Data::page(lines.collect::<Vec<_>>(), log.total).into_response())
 }

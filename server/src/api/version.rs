@@ -1,6 +1,6 @@
 //! `GET /version`, and the same below a node: which PVE's API this is.
 
-use openapi::answer::VersionInfo;
+use openapi::answer::{ErrorBody, VersionInfo};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -38,7 +38,7 @@ fn info() -> VersionInfo {
     get, path = "/version", tag = "version",
     responses(
         (status = 200, description = "The mirrored release", body = Data<VersionInfo>),
-        (status = "default", description = "PVE's error envelope", body = openapi::answer::ErrorBody)),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
 )]
 async fn version() -> Data<VersionInfo> {
     Data::new(info())
@@ -49,7 +49,7 @@ async fn version() -> Data<VersionInfo> {
     get, path = "/nodes/{node}/version", tag = "nodes",
     responses(
         (status = 200, description = "The mirrored release", body = Data<VersionInfo>),
-        (status = "default", description = "PVE's error envelope", body = openapi::answer::ErrorBody)),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
 )]
 async fn node_version(_: LocalNode) -> Result<Data<VersionInfo>, ApiError> {
     Ok(Data::new(info()))

@@ -101,7 +101,7 @@ impl World {
 #[case::unknown_parameter("/api2/json/version?foo=1", "400 Parameter verification failed.")]
 #[case::conflict("/api2/json/nodes/pve1/version?node=x", "400 Parameter verification failed.")]
 #[case::other_node(
-    "/api2/json/nodes/pve9/lxc",
+    "/api2/json/nodes/pve9/tasks",
     "500 hostname lookup 'pve9' failed - failed to get address info for: pve9: \
      Name or service not known"
 )]

@@ -1,0 +1,327 @@
+//! `/storage` and `/nodes/N/storage`: where volumes and templates lie, and which there are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::extract::State;
+use openapi::answer::{ContentRow, ErrorBody, ResourceRow, StorageRow, StorageStatus};
+use openapi::{NodeName, Privilege, StorageId, Vmid};
+use pve_integration::layout::Root;
+use pve_integration::storage::{Content, ContentType, Storage, StorageConfig, Usage};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha1::{Digest as _, Sha1};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Subdir, blocking, subdirs};
+use crate::app::App;
+use crate::envelope::Data;
+use crate::error::ApiError;
+use crate::extract::{Caller, LocalNode, Params};
+
+/// Either lets one see a storage.
+const SEE: [Privilege; 2] = [Privilege::DatastoreAudit, Privilege::DatastoreAllocateSpace];
+
+pub(crate) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+        .routes(routes!(definitions))
+        .routes(routes!(storages))
+        .routes(routes!(storage_index))
+        .routes(routes!(storage_status))
+        .routes(routes!(content))
+}
+
+fn path(storage: &StorageId) -> String {
+    format!("/storage/{storage}")
+}
+
+#[derive(Deserialize)]
+struct OfKind {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+/// storage.cfg, as far as the caller may see it.
+#[utoipa::path(
+    get, path = "/storage", tag = "storage",
+    responses(
+        (status = 200, description = "One object a storage", body = Data<Vec<Definition>>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+async fn definitions(
+    State(app): State<App>,
+    caller: Caller,
+    Params(wanted): Params<OfKind>,
+) -> Result<Data<Vec<Definition>>, ApiError> {
+    let bytes = fs_err::read(app.root().storage_cfg()).unwrap_or_default();
+    let digest = hex::encode(Sha1::digest(&bytes));
+    let config = StorageConfig::read(app.root())?;
+    let visible = config.iter().filter(|storage| {
+        let wanted = wanted.kind.as_deref().is_none_or(|kind| kind == storage.kind());
+        wanted && caller.may_any(&SEE, &path(storage.id()))
+    });
+    Ok(Data::new(visible.map(|storage| definition(storage, &digest)).collect()))
+}
+
+/// A section of storage.cfg.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Definition {
+    storage: String,
+    #[serde(rename = "type")]
+    kind: String,
+    content: String,
+    /// Of the whole file.
+    digest: String,
+    /// Whatever else the section says, by name.
+    #[serde(flatten)]
+    #[schema(value_type = BTreeMap<String, String>)]
+    properties: BTreeMap<String, Value>,
+}
+
+fn definition(storage: &Storage, digest: &str) -> Definition {
+    let properties = storage.properties().filter(|(key, _)| *key != "content");
+    Definition {
+        storage: storage.id().to_string(),
+        kind: storage.kind().to_owned(),
+        content: words(&storage.content()),
+        digest: digest.to_owned(),
+        properties: properties.map(|(key, value)| (key.to_owned(), flag(key, value))).collect(),
+    }
+}
+
+/// The booleans among the properties that a `dir` storage may have; the rest are texts.
+fn flag(key: &str, value: &str) -> Value {
+    let is_flag = matches!(
+        key,
+        "disable" | "shared" | "mkdir" | "create-base-path" | "create-subdirs" | "saferemove"
+    );
+    match value {
+        "1" | "yes" | "on" | "true" if is_flag => 1.into(),
+        "0" | "no" | "off" | "false" if is_flag => 0.into(),
+        text => text.into(),
+    }
+}
+
+fn words(content: &BTreeSet<ContentType>) -> String {
+    content.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(",")
+}
+
+#[derive(Deserialize)]
+struct Wanted {
+    storage: Option<StorageId>,
+    content: Option<String>,
+    #[serde(default)]
+    enabled: u8,
+}
+
+impl Wanted {
+    fn includes(&self, storage: &Storage) -> bool {
+        let contents = storage.content();
+        let holds = |list: &String| {
+            list.split([',', ';', ' ', '\0'])
+                .filter_map(ContentType::from_word)
+                .any(|wanted| contents.contains(&wanted))
+        };
+        self.storage.as_ref().is_none_or(|id| id == storage.id())
+            && self.content.as_ref().is_none_or(holds)
+            && (self.enabled == 0 || storage.enabled())
+    }
+}
+
+/// The storages of this node, with how full they are.
+#[utoipa::path(
+    get, path = "/nodes/{node}/storage", tag = "storage",
+    responses(
+        (status = 200, description = "One row each", body = Data<Vec<StorageRow>>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+async fn storages(
+    State(app): State<App>,
+    caller: Caller,
+    node: LocalNode,
+    Params(wanted): Params<Wanted>,
+) -> Result<Data<Vec<StorageRow>>, ApiError> {
+    let seen = seen(&app, &caller)?;
+    let rows = blocking(move || {
+        let shown = seen.iter().filter(|storage| {
+            storage.on_node(node.name()) && wanted.includes(storage)
+        });
+        shown.map(|storage| row(app.root(), node.name(), storage)).collect()
+    });
+    Ok(Data::new(rows.await?))
+}
+
+fn seen(app: &App, caller: &Caller) -> Result<Vec<Storage>, ApiError> {
+    let config = StorageConfig::read(app.root())?;
+    let seen = config.iter().filter(|storage| caller.may_any(&SEE, &path(storage.id())));
+    Ok(seen.cloned().collect())
+}
+
+fn row(root: &Root, node: &NodeName, storage: &Storage) -> StorageRow {
+    let status = status(root, node, storage);
+    // A count of bytes beyond 2^53 is of no storage there is.
+    let fraction = (status.total > 0).then(|| status.used as f64 / status.total as f64);
+    StorageRow { storage: storage.id().clone(), status, used_fraction: fraction }
+}
+
+/// One that cannot be asked is shown, without figures.
+fn status(root: &Root, node: &NodeName, storage: &Storage) -> StorageStatus {
+    let usage = usage(root, node, storage);
+    let Usage { total, used, avail } = usage.unwrap_or(Usage { total: 0, used: 0, avail: 0 });
+    StorageStatus {
+        kind: storage.kind().to_owned(),
+        content: words(&storage.content()),
+        enabled: storage.enabled().into(),
+        active: usage.is_some().into(),
+        shared: storage.shared().into(),
+        total,
+        used,
+        avail,
+    }
+}
+
+fn usage(root: &Root, node: &NodeName, storage: &Storage) -> Option<Usage> {
+    let dir = StorageConfig::read(root).ok()?.dir(root, node, storage.id()).ok()?;
+    dir.activate().ok()?;
+    dir.status().ok()
+}
+
+/// What is below a storage of a node.
+#[utoipa::path(
+    get, path = "/nodes/{node}/storage/{storage}", tag = "storage",
+    responses(
+        (status = 200, description = "The parts", body = Data<Vec<Subdir>>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+async fn storage_index() -> Data<Vec<Subdir>> {
+    Data::new(subdirs(&[
+        "content", "download-url", "file-restore", "identity", "import-metadata",
+        "oci-registry-pull", "prunebackups", "rrd", "rrddata", "status", "upload",
+    ]))
+}
+
+#[derive(Deserialize)]
+struct StorageName {
+    storage: StorageId,
+}
+
+/// How full a storage is.
+#[utoipa::path(
+    get, path = "/nodes/{node}/storage/{storage}/status", tag = "storage",
+    responses(
+        (status = 200, description = "Its figures", body = Data<StorageStatus>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+async fn storage_status(
+    State(app): State<App>,
+    node: LocalNode,
+    Params(name): Params<StorageName>,
+) -> Result<Data<StorageStatus>, ApiError> {
+    let config = StorageConfig::read(app.root())?;
+    let storage = config.get(&name.storage).ok().filter(|storage| storage.on_node(node.name()));
+    let storage = storage.ok_or_else(|| ApiError::param("storage", "No such storage."))?.clone();
+    let status = blocking(move || status(app.root(), node.name(), &storage));
+    Ok(Data::new(status.await?))
+}
+
+#[derive(Deserialize)]
+struct WantedContent {
+    storage: StorageId,
+    content: Option<String>,
+    vmid: Option<Vmid>,
+}
+
+/// What is on a storage, as far as the caller may use it.
+#[utoipa::path(
+    get, path = "/nodes/{node}/storage/{storage}/content", tag = "storage",
+    responses(
+        (status = 200, description = "One row a volume", body = Data<Vec<ContentRow>>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+async fn content(
+    State(app): State<App>,
+    caller: Caller,
+    node: LocalNode,
+    Params(wanted): Params<WantedContent>,
+) -> Result<Data<Vec<ContentRow>>, ApiError> {
+    let kinds: Vec<_> = match wanted.content.as_deref() {
+        None => ContentType::ALL.into(),
+        Some(word) => ContentType::from_word(word).into_iter().collect(),
+    };
+    let dir = StorageConfig::read(app.root())?.dir(app.root(), node.name(), &wanted.storage)?;
+    let list = blocking(move || {
+        kinds.into_iter().flat_map(|kind| dir.list(kind)).collect::<Vec<_>>()
+    });
+    let rows = list.await?.into_iter().filter(|content| {
+        wanted.vmid.is_none_or(|vmid| content.vmid == Some(vmid)) && may_use(&caller, content)
+    });
+    Ok(Data::new(rows.map(content_row).collect()))
+}
+
+/// pve-storage's `check_volume_access`, for a list, which has no guest in mind.
+fn may_use(caller: &Caller, content: &Content) -> bool {
+    let storage = path(content.volid.storage());
+    if caller.may(Privilege::DatastoreAllocate, &storage) {
+        return true;
+    }
+    let owns = |on_storage, on_guest| {
+        let guest = content.vmid.map(|vmid| format!("/vms/{vmid}"));
+        caller.may(on_storage, &storage) && guest.is_some_and(|path| caller.may(on_guest, &path))
+    };
+    match content.content {
+        ContentType::Iso | ContentType::Vztmpl | ContentType::Import => {
+            caller.may_any(&SEE, &storage)
+        }
+        ContentType::Backup => owns(Privilege::DatastoreAllocateSpace, Privilege::VmBackup),
+        ContentType::Images | ContentType::Rootdir => {
+            owns(Privilege::DatastoreAudit, Privilege::VmConfigDisk)
+        }
+        ContentType::Snippets => false,
+    }
+}
+
+fn content_row(content: Content) -> ContentRow {
+    ContentRow {
+        volid: content.volid,
+        content: content.content.as_str().to_owned(),
+        format: content.format.to_owned(),
+        size: content.size,
+        used: Some(content.used),
+        ctime: u64::try_from(content.ctime).ok(),
+        vmid: content.vmid,
+        parent: None,
+        notes: None,
+        protected: None,
+        subtype: (content.content == ContentType::Backup).then(|| "lxc".to_owned()),
+    }
+}
+
+/// The storages as `cluster/resources` has them.
+pub(crate) async fn resources(app: &App, caller: &Caller) -> Result<Vec<ResourceRow>, ApiError> {
+    let (seen, app) = (seen(app, caller)?, app.clone());
+    let rows = blocking(move || {
+        let here = seen.iter().filter(|storage| storage.on_node(app.node()));
+        here.map(|storage| resource(&app, storage)).collect()
+    });
+    rows.await
+}
+
+fn resource(app: &App, storage: &Storage) -> ResourceRow {
+    let (node, id) = (app.node(), storage.id());
+    let status = status(app.root(), node, storage);
+    let known = status.active != 0;
+    ResourceRow {
+        id: format!("storage/{node}/{id}"),
+        kind: "storage".to_owned(),
+        node: Some(node.to_string()),
+        storage: Some(id.to_string()),
+        status: Some(if known { "available" } else { "unknown" }.to_owned()),
+        plugintype: Some(status.kind),
+        content: Some(status.content),
+        shared: Some(status.shared),
+        disk: known.then_some(status.used),
+        maxdisk: known.then_some(status.total),
+        ..ResourceRow::default()
+    }
+}
