@@ -8,6 +8,7 @@ use std::path::Path;
 use std::ptr;
 
 use libcrun_sys as sys;
+use rustix::process::WaitOptions;
 
 use crate::error::{Error, Failure, Kind, Operation};
 use crate::features::Features;
@@ -45,6 +46,8 @@ impl Context {
         call.raw.id = self.id.as_ptr();
         call.raw.console_socket = self.console_socket.as_deref().map_or(ptr::null(), CStr::as_ptr);
         call.raw.detach = true; // or it would stay and wait for every child there is
+        // Keeps the log, which closes on exec, open for what goes wrong right there.
+        call.raw.preserve_fds = crate::worker::LOG - 2;
         let linked = call.features()?.annotations.version;
         if linked != crate::version() {
             let message = format!("libcrun {linked} is linked, {} is needed", crate::version());
@@ -76,9 +79,11 @@ impl Call<'_> {
             .map_err(|err| failed(&format!("enter the bundle {}", bundle.display()), err.into()))?;
         let mut container = Container::load(c"config.json")?;
         let container = container.as_ptr();
-        check(Operation::Create, |err| {
-            // SAFETY: context and container are live and not aliased; 0 asks for no fork of its own.
-            unsafe { sys::libcrun_container_create(&raw mut self.raw, container, 0, err) }
+        reaping(Operation::Create, || {
+            check(Operation::Create, |err| {
+                // SAFETY: context and container are live, not aliased; 0 asks for no fork of its own.
+                unsafe { sys::libcrun_container_create(&raw mut self.raw, container, 0, err) }
+            })
         })?;
         RawStatus::read(Operation::Create, self.state_root(), self.id()).map(|status| status.pid())
     }
@@ -118,9 +123,13 @@ impl Call<'_> {
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let path = CString::new(path).expect("the path has no NUL");
         self.raw.pid_file = path.as_ptr();
-        let result = self.with_id(Operation::Exec, |context, id, err| {
-            // SAFETY: as lent by `with_id`; `process` ends in NUL and is not kept.
-            unsafe { sys::libcrun_container_exec_process_file(context, id, process.as_ptr(), err) }
+        let result = reaping(Operation::Exec, || {
+            self.with_id(Operation::Exec, |context, id, err| {
+                // SAFETY: as lent by `with_id`; `process` ends in NUL and is not kept.
+                unsafe {
+                    sys::libcrun_container_exec_process_file(context, id, process.as_ptr(), err)
+                }
+            })
         });
         self.raw.pid_file = ptr::null();
         result?;
@@ -229,4 +238,15 @@ fn check(
     let result = call(&raw mut err);
     let failure = memory::take_error(operation, err);
     if result < 0 { Err(failure) } else { Ok(()) }
+}
+
+/// Have no process of a failed call outlive it. libcrun leaves the one of a failed `exec` unreaped, and
+/// while it is, the container's init cannot end. After success they pass on to the caller.
+fn reaping(
+    operation: Operation,
+    call: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    crate::become_subreaper()
+        .map_err(|err| Failure::worker(operation, "become a subreaper", &err))?;
+    call().inspect_err(|_| while let Ok(Some(_)) = rustix::process::wait(WaitOptions::empty()) {})
 }

@@ -27,6 +27,8 @@ use crate::stdio::Stdio;
 
 mod child;
 
+pub(crate) use child::LOG;
+
 /// More than libcrun ever prints, unless it prints without end.
 const LOG_LIMIT: u64 = 64 * 1024;
 

@@ -16,7 +16,8 @@ use serde::Serialize;
 
 use crate::error::Failure;
 
-const LOG: c_int = 3;
+/// Right behind the standard streams, so that libcrun can be told to keep this one and no other.
+pub(crate) const LOG: c_int = 3;
 const REPLY: c_int = 4;
 const FIRST_UNUSED: c_int = 5;
 
