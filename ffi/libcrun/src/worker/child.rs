@@ -54,13 +54,23 @@ pub(super) fn main<T: Serialize>(
     unsafe { libc::_exit(code) }
 }
 
-/// libcrun does the same for a container's process; hooks and the worker itself need it too (Rust
-/// programs ignore SIGPIPE, and the caller may block or handle more).
+/// libcrun does the same for a container's process, but for the two signals that libc hides; hooks and
+/// the worker itself need it too (Rust programs ignore SIGPIPE, and the caller may block or handle more).
 fn default_signals() -> std::io::Result<()> {
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: the default action is no function, so nothing can be called at a bad moment. KILL,
-        // STOP and libc's own two are refused, which is as good.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    const KERNEL_SIGNALS: c_int = 64;
+    let default = [0_u64; 4]; // the kernel's sigaction: handler SIG_DFL, no flags, no restorer, no mask
+    for signal in 1..=KERNEL_SIGNALS {
+        // SAFETY: the kernel reads the 32 bytes it is given and writes nothing. The default action is no
+        // function, so nothing can be called at a bad moment. KILL and STOP are refused, which is as good.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            )
+        };
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(Into::into)
 }
