@@ -123,7 +123,7 @@ api GET "/nodes/$node/lxc/$vmid/status/current" | jq '{status, vmid, name, pid, 
 
 step "what it wrote"
 for _ in $(seq 100); do
-    output=$(api GET "/nodes/$node/oci/containers/$vmid/logs" | jq -r '.[]')
+    output=$(api GET "/nodes/$node/oci/containers/$vmid/logs" | jq -r '.[].t')
     [[ $output == *100000* ]] && break
     sleep 0.05
 done

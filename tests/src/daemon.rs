@@ -108,6 +108,7 @@ impl Daemon {
             .args(["--listen", &self.address.to_string()])
             .args(&self.options)
             .args((!self.tls).then_some("--plain-http"))
+            .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap().into_parts().0)
             .stderr(log.into_parts().0)

@@ -150,7 +150,7 @@ impl Guest<'_> {
         let lines =
             self.daemon.get(&format!("/nodes/{NODE}/oci/containers/{}/logs", self.vmid)).data();
         let lines: Vec<_> =
-            lines.as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+            lines.as_array().unwrap().iter().map(|line| line["t"].as_str().unwrap()).collect();
         lines.join("\n")
     }
 
