@@ -123,7 +123,12 @@ mod tests {
     #[rstest]
     #[case::too_large(Method::POST, "524289", None, "501 for data too large")]
     #[case::with_delete(Method::DELETE, "1", None, "501 Unexpected content for method 'DELETE'")]
-    #[case::list(Method::POST, "2", Some("application/json"), "500 malformed JSON string, an object was expected")]
+    #[case::list(
+        Method::POST,
+        "2",
+        Some("application/json"),
+        "500 malformed JSON string, an object was expected"
+    )]
     #[case::text(
         Method::PUT,
         "1",

@@ -49,7 +49,6 @@ struct Envelope<'a, T> {
     changes: Option<&'a str>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
 fn is_none_or_zero(total: &Option<u64>) -> bool {
     total.unwrap_or_default() == 0
 }

@@ -161,7 +161,8 @@ impl Guard {
             tracing::error!(error = %err, "cannot read who may do what: {err}");
             Refusal::bare(StatusCode::INTERNAL_SERVER_ERROR, err.to_string())
         })?;
-        let proved = |auth| Identity { caller: Some(Caller::proved(auth, access.clone())), by_token };
+        let proved =
+            |auth| Identity { caller: Some(Caller::proved(auth, access.clone())), by_token };
         match &credentials {
             Credentials::Token(secret) => match access.verify_token(secret.expose_secret()) {
                 Ok(token) => Ok(proved(AuthId::Token(token))),

@@ -1,6 +1,6 @@
 //! The program `proxmox-lxcri`: flags, log, and away.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -25,7 +25,13 @@ enum Command {
 async fn main() -> ExitCode {
     let Command::Serve(options) = CommandLine::parse().command;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        // Whoever read our log may be gone; to complain about that on stderr would be a panic.
+        .log_internal_errors(false)
+        .init();
     match serve(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {

@@ -79,7 +79,10 @@ async fn add_headers(request: Request, next: Next) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::fmt::Write as _;
+
+    use openapi::parity::{Status, parity};
 
     use super::*;
     use crate::routes::served;
@@ -94,6 +97,24 @@ mod tests {
         }
 
         insta::assert_snapshot!(list);
+    }
+
+    /// `openapi/parity.toml` is what we tell about ourselves.
+    #[test]
+    fn serves_what_the_parity_list_says() {
+        let document = document();
+        let served: BTreeSet<_> = served(&document)
+            .iter()
+            .flat_map(|(path, verbs)| verbs.iter().map(move |verb| format!("{verb} {path}")))
+            .collect();
+        let wrong: Vec<_> = parity()
+            .unwrap()
+            .into_iter()
+            .filter(|(method, entry)| (entry.status == Status::Served) != served.contains(method))
+            .map(|(method, _)| method)
+            .collect();
+
+        assert_eq!(wrong, [""; 0], "change their status in openapi/parity.toml");
     }
 
     #[test]

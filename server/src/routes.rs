@@ -70,8 +70,11 @@ impl Routes {
         let path = normal(path);
         let matched = self.0.at(&path).ok()?;
         let method = matched.value.verbs.get(verb)?;
-        let variables: Vec<_> =
-            matched.params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let variables: Vec<_> = matched
+            .params
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
         // PVE's variables are `\S+`.
         if variables.iter().any(|(_, value)| value.contains(char::is_whitespace)) {
             return None;

@@ -155,8 +155,12 @@ fn announce(first: &FirstStart) {
             let path = path.display();
             tracing::info!("an API token of root@pam is in {path}, readable by root only");
         }
-        FirstStart::Own { token: None } => tracing::info!("the first start's API token was taken away"),
-        FirstStart::Cluster => tracing::info!("this is a PVE node: using the cluster's users and keys"),
+        FirstStart::Own { token: None } => {
+            tracing::info!("the first start's API token was taken away")
+        }
+        FirstStart::Cluster => {
+            tracing::info!("this is a PVE node: using the cluster's users and keys")
+        }
     }
 }
 
@@ -190,7 +194,11 @@ fn find_monitor() -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-async fn network(options: &Options, app: &App, address: SocketAddr) -> Result<Listener, StartError> {
+async fn network(
+    options: &Options,
+    app: &App,
+    address: SocketAddr,
+) -> Result<Listener, StartError> {
     let bound = if options.plain_http {
         Listener::plain(address).await
     } else {
@@ -221,8 +229,8 @@ fn stop_on_signal() -> io::Result<CancellationToken> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("stopping");
         token.cancel();
+        tracing::info!("stopping");
     });
     Ok(stop)
 }

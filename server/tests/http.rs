@@ -1,6 +1,8 @@
 //! The daemon on a socket, byte by byte: status lines, reason phrases and what PVE answers before
 //! there is an envelope. What handlers answer is tested where they are.
 
+#![expect(clippy::unwrap_used, reason = "what the harness cannot do fails the test")]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -14,10 +16,20 @@ use tempfile::TempDir;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_proxmox-lxcri");
 
 struct Daemon {
-    child: Child,
+    child: Process,
     address: SocketAddr,
     root: TempDir,
-    _log: BufReader<ChildStderr>,
+    log: BufReader<ChildStderr>,
+}
+
+/// Ends with the test, however that ends.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
 }
 
 impl Daemon {
@@ -34,16 +46,10 @@ impl Daemon {
     }
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-fn command(root: &Path) -> Command {
+/// Port 0 is a free one.
+fn command(root: &Path, listen: &str) -> Command {
     let mut command = Command::new(PROGRAM);
-    command.args(["serve", "--plain-http", "--node", "pve1", "--listen", "127.0.0.1:0", "--root"]);
+    command.args(["serve", "--plain-http", "--node", "pve1", "--listen", listen, "--root"]);
     command.arg(root).env("RUST_LOG", "info").stderr(Stdio::piped());
     command
 }
@@ -51,17 +57,17 @@ fn command(root: &Path) -> Command {
 #[fixture]
 fn daemon() -> Daemon {
     let root = tempfile::tempdir().unwrap();
-    let mut child = command(root.path()).spawn().unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut child = Process(command(root.path(), "127.0.0.1:0").spawn().unwrap());
+    let mut log = BufReader::new(child.0.stderr.take().unwrap());
     let mut line = String::new();
     let address = loop {
         line.clear();
         assert_ne!(log.read_line(&mut line).unwrap(), 0, "the daemon ended");
         if let Some((_, address)) = line.split_once("listening on http://") {
-            break address.trim().parse().unwrap();
+            break address.split_whitespace().next().unwrap().parse().unwrap();
         }
     };
-    Daemon { child, address, root, _log: log }
+    Daemon { child, address, root, log }
 }
 
 #[derive(Debug)]
@@ -270,7 +276,7 @@ fn takes_root_at_its_word_on_the_unix_socket(daemon: Daemon) {
 
 #[rstest]
 fn does_not_share_a_root(daemon: Daemon) {
-    let output = command(daemon.root.path()).output().unwrap();
+    let output = command(daemon.root.path(), "127.0.0.1:0").output().unwrap();
 
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
@@ -282,7 +288,7 @@ fn names_the_port_that_is_taken(daemon: Daemon) {
     let root = tempfile::tempdir().unwrap();
     let address = daemon.address.to_string();
 
-    let output = command(root.path()).args(["--listen", &address]).output().unwrap();
+    let output = command(root.path(), &address).output().unwrap();
 
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
@@ -291,7 +297,7 @@ fn names_the_port_that_is_taken(daemon: Daemon) {
 
 #[rstest]
 fn names_a_root_it_cannot_write() {
-    let output = command(Path::new("/proc/lxcri")).output().unwrap();
+    let output = command(Path::new("/proc/lxcri"), "127.0.0.1:0").output().unwrap();
 
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
@@ -299,16 +305,19 @@ fn names_a_root_it_cannot_write() {
 }
 
 #[rstest]
-fn ends_when_it_is_told_to(mut daemon: Daemon) {
-    let pid = rustix::process::Pid::from_child(&daemon.child);
+fn ends_when_it_is_told_to(daemon: Daemon) {
+    let Daemon { mut child, root, log, .. } = daemon;
+    let child = &mut child.0;
+    let pid = rustix::process::Pid::from_child(child);
+    drop(log); // nobody reads the log any more, which must not keep it from ending
 
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
 
     let ended = Instant::now() + Duration::from_secs(5);
-    while daemon.child.try_wait().unwrap().is_none() {
+    while child.try_wait().unwrap().is_none() {
         assert!(Instant::now() < ended, "still there");
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert!(daemon.child.wait().unwrap().success());
-    assert!(!daemon.root.path().join("run/proxmox-lxcri/api.sock").exists());
+    assert!(child.wait().unwrap().success());
+    assert!(!root.path().join("run/proxmox-lxcri/api.sock").exists());
 }

@@ -35,9 +35,27 @@ pub(crate) fn router() -> OpenApiRouter<App> {
 )]
 async fn cluster_index() -> Data<Vec<Name>> {
     Data::new(names(&[
-        "acme", "backup", "backup-info", "bulk-action", "ceph", "config", "firewall", "ha", "jobs",
-        "log", "mapping", "metrics", "notifications", "nextid", "options", "qemu", "replication",
-        "resources", "sdn", "status", "tasks",
+        "acme",
+        "backup",
+        "backup-info",
+        "bulk-action",
+        "ceph",
+        "config",
+        "firewall",
+        "ha",
+        "jobs",
+        "log",
+        "mapping",
+        "metrics",
+        "notifications",
+        "nextid",
+        "options",
+        "qemu",
+        "replication",
+        "resources",
+        "sdn",
+        "status",
+        "tasks",
     ]))
 }
 

@@ -144,9 +144,8 @@ async fn storages(
 ) -> Result<Data<Vec<StorageRow>>, ApiError> {
     let seen = seen(&app, &caller)?;
     let rows = blocking(move || {
-        let shown = seen.iter().filter(|storage| {
-            storage.on_node(node.name()) && wanted.includes(storage)
-        });
+        let shown =
+            seen.iter().filter(|storage| storage.on_node(node.name()) && wanted.includes(storage));
         shown.map(|storage| row(app.root(), node.name(), storage)).collect()
     });
     Ok(Data::new(rows.await?))
@@ -196,8 +195,17 @@ fn usage(root: &Root, node: &NodeName, storage: &Storage) -> Option<Usage> {
 )]
 async fn storage_index() -> Data<Vec<Subdir>> {
     Data::new(subdirs(&[
-        "content", "download-url", "file-restore", "identity", "import-metadata",
-        "oci-registry-pull", "prunebackups", "rrd", "rrddata", "status", "upload",
+        "content",
+        "download-url",
+        "file-restore",
+        "identity",
+        "import-metadata",
+        "oci-registry-pull",
+        "prunebackups",
+        "rrd",
+        "rrddata",
+        "status",
+        "upload",
     ]))
 }
 
@@ -250,9 +258,8 @@ async fn content(
         Some(word) => ContentType::from_word(word).into_iter().collect(),
     };
     let dir = StorageConfig::read(app.root())?.dir(app.root(), node.name(), &wanted.storage)?;
-    let list = blocking(move || {
-        kinds.into_iter().flat_map(|kind| dir.list(kind)).collect::<Vec<_>>()
-    });
+    let list =
+        blocking(move || kinds.into_iter().flat_map(|kind| dir.list(kind)).collect::<Vec<_>>());
     let rows = list.await?.into_iter().filter(|content| {
         wanted.vmid.is_none_or(|vmid| content.vmid == Some(vmid)) && may_use(&caller, content)
     });

@@ -97,7 +97,10 @@ impl World {
 #[case::localhost("/api2/json/nodes/localhost/version", "200")]
 #[case::encoded("/api2/json/nodes/%70ve1/version", "200")]
 #[case::unknown_path("/api2/json/doesnotexist", "501 Method 'GET /doesnotexist' not implemented")]
-#[case::blank("/api2/json/nodes/a%20b/version", "501 Method 'GET /nodes/a b/version' not implemented")]
+#[case::blank(
+    "/api2/json/nodes/a%20b/version",
+    "501 Method 'GET /nodes/a b/version' not implemented"
+)]
 #[case::unknown_parameter("/api2/json/version?foo=1", "400 Parameter verification failed.")]
 #[case::conflict("/api2/json/nodes/pve1/version?node=x", "400 Parameter verification failed.")]
 #[case::other_node(
@@ -105,7 +108,10 @@ impl World {
     "500 hostname lookup 'pve9' failed - failed to get address info for: pve9: \
      Name or service not known"
 )]
-#[case::traversal("/api2/json/nodes/..%2F..%2Fetc/version", "501 Method 'GET /nodes/../../etc/version' not implemented")]
+#[case::traversal(
+    "/api2/json/nodes/..%2F..%2Fetc/version",
+    "501 Method 'GET /nodes/../../etc/version' not implemented"
+)]
 #[tokio::test]
 async fn answers_a_token(#[case] path: &str, #[case] line: &str) {
     assert_eq!(World::new().call("GET", path, TOKEN).await.line, line);
@@ -195,8 +201,7 @@ async fn holds_a_user_to_their_rights(#[case] verb: &str, #[case] path: &str, #[
 async fn holds_a_separate_token_to_its_own_rights() {
     let world = World::new();
 
-    let answer =
-        world.call("POST", "/api2/json/nodes/pve1/lxc/100/status/start", SEPARATE).await;
+    let answer = world.call("POST", "/api2/json/nodes/pve1/lxc/100/status/start", SEPARATE).await;
 
     assert_eq!(answer.line, "403 Permission check failed (/vms/100, VM.PowerMgmt)");
 }
