@@ -34,7 +34,7 @@ impl Guests {
     pub(crate) async fn status(&self, vmid: Vmid) -> Result<GuestStatus, GuestError> {
         self.blocking(move |guests| {
             let entry = guests.read(vmid)?;
-            let listening = running::vmids(&guests.0.root).map_err(GuestError::Listing)?;
+            let listening = guests.listening()?;
             let row = guests.row(vmid, &entry.config, listening.contains(&vmid));
             Ok(GuestStatus { row, ha: HaState::default() })
         })
@@ -49,13 +49,19 @@ impl Guests {
 
     /// Whether somebody supervises it, which is what PVE calls running.
     pub(super) fn is_running(&self, vmid: Vmid) -> Result<bool, GuestError> {
-        let listening = running::vmids(&self.0.root).map_err(GuestError::Listing)?;
-        Ok(listening.contains(&vmid))
+        Ok(self.listening()?.contains(&vmid))
+    }
+
+    /// Those whose supervisor listens.
+    pub(super) fn listening(&self) -> Result<BTreeSet<Vmid>, GuestError> {
+        let mut listening = running::vmids(&self.0.root).map_err(GuestError::Listing)?;
+        listening.retain(|vmid| !self.0.crun.is_cleaning(*vmid));
+        Ok(listening)
     }
 
     fn rows(&self, visible: impl Fn(Vmid) -> bool) -> Result<Vec<GuestRow>, GuestError> {
         let configs = self.0.configs.list(&self.0.root, &self.0.node)?;
-        let listening = running::vmids(&self.0.root).map_err(GuestError::Listing)?;
+        let listening = self.listening()?;
         self.0.running.retain(|vmid| listening.contains(&vmid));
         self.0.cpu.retain(|vmid| listening.contains(&vmid));
         let seen = configs.iter().filter(|(vmid, _)| visible(**vmid));

@@ -52,6 +52,11 @@ impl<'a> Storages<'a> {
         self.config.dir(self.root, self.node, id)
     }
 
+    pub(super) fn activate(&self, name: &str) -> Result<(), GuestError> {
+        let id: StorageId = name.parse().map_err(|err| GuestError::die(format!("{err}")))?;
+        Ok(self.require(&id)?.activate()?)
+    }
+
     pub(super) fn require_rootdir(&self, id: &StorageId) -> Result<(), GuestError> {
         let storage = self.require(id)?;
         if storage.content().contains(&ContentType::Rootdir) {

@@ -1,7 +1,7 @@
 //! Containers under our own monitor, one process each. The monitor is the parent of the container's
 //! init and cleans up after it; the daemon cleans up only after a monitor that could not.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -45,11 +45,30 @@ struct Shared {
     root: Root,
     /// One start or clean-up of a container at a time: a clean-up would kill what a start just made.
     turns: Mutex<HashMap<Vmid, Arc<tokio::sync::Mutex<()>>>>,
+    /// Containers that are being cleaned up after.
+    cleaning: Mutex<HashSet<Vmid>>,
+}
+
+/// While it lives, its container is one that is cleaned up after.
+struct Cleaning<'a>(&'a Shared, Vmid);
+
+impl<'a> Cleaning<'a> {
+    fn new(shared: &'a Shared, vmid: Vmid) -> Self {
+        shared.cleaning.lock().expect("nothing panics while it holds the lock").insert(vmid);
+        Self(shared, vmid)
+    }
+}
+
+impl Drop for Cleaning<'_> {
+    fn drop(&mut self) {
+        self.0.cleaning.lock().expect("nothing panics while it holds the lock").remove(&self.1);
+    }
 }
 
 impl Crun {
     pub(crate) fn new(monitor: Monitor, root: Root) -> Self {
-        Self(Arc::new(Shared { monitor, root, turns: Mutex::default() }))
+        let (turns, cleaning) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Shared { monitor, root, turns, cleaning }))
     }
 
     fn client(&self, vmid: Vmid) -> Client {
@@ -85,7 +104,18 @@ impl Crun {
             return Ok(());
         }
         tracing::warn!(guest.vmid = %vmid, "monitor of CT {vmid} died, cleaning up after it");
+        self.cleanup(vmid).await
+    }
+
+    async fn cleanup(&self, vmid: Vmid) -> Result<(), RuntimeError> {
+        let _cleaning = Cleaning::new(&self.0, vmid);
         self.0.monitor.cleanup(vmid).await
+    }
+
+    /// Whether a dead monitor is cleaned up after. Whoever does that holds the container's command
+    /// socket, so that no start comes in between; it does not run for all that.
+    pub(crate) fn is_cleaning(&self, vmid: Vmid) -> bool {
+        self.0.cleaning.lock().expect("nothing panics while it holds the lock").contains(&vmid)
     }
 
     async fn sweep_logged(&self, vmid: Vmid) {
@@ -168,7 +198,7 @@ impl Crun {
         if let Err(err) = child.kill().await {
             tracing::error!(guest.vmid = %vmid, error = %err, "cannot kill the monitor of CT {vmid}: {err}");
         }
-        if let Err(err) = self.0.monitor.cleanup(vmid).await {
+        if let Err(err) = self.cleanup(vmid).await {
             tracing::error!(guest.vmid = %vmid, error = %err, "cannot clean up after CT {vmid}: {err}");
         }
     }
@@ -228,7 +258,7 @@ impl Runtime for Crun {
                 self.tell(vmid, log, false);
                 let cause = self.0.monitor.report(vmid).cause(status);
                 if self.has_leftovers(vmid) && !self.is_supervised(vmid) {
-                    self.0.monitor.cleanup(vmid).await?;
+                    self.cleanup(vmid).await?;
                 }
                 Err(RuntimeError::Failed(cause))
             }

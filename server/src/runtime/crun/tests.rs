@@ -128,6 +128,25 @@ async fn sweeps_only_what_a_dead_monitor_left() {
 }
 
 #[tokio::test]
+async fn a_container_that_is_cleaned_up_after_is_known_as_such() {
+    let world =
+        World::new("while [ ! -e go ]; do sleep 0.01; done; rm -r run/proxmox-lxcri/libcrun/101\n");
+    fs_err::create_dir_all(world.crun.0.root.libcrun_state().join("101")).unwrap();
+    let sweeping = tokio::spawn({
+        let crun = world.crun.clone();
+        async move { crun.sweep(vmid()).await }
+    });
+    while !world.crun.is_cleaning(vmid()) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    fs_err::write(world.dir.path().join("go"), "").unwrap();
+
+    sweeping.await.unwrap().unwrap();
+    assert!(!world.crun.is_cleaning(vmid()));
+}
+
+#[tokio::test]
 async fn never_sweeps_a_container_that_somebody_supervises() {
     let world = World::new("touch cleaned\n");
     let root = &world.crun.0.root;
