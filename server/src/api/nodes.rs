@@ -5,7 +5,7 @@ use std::io;
 use axum::extract::State;
 use openapi::Privilege;
 use openapi::answer::{ErrorBody, NodeRow, ResourceRow};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -143,11 +143,23 @@ async fn node_index() -> Data<Vec<Name>> {
     ]))
 }
 
+/// Perl prints `0`, not `0.0`; a share of time is whole only at its two ends.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn perl_number<S: Serializer>(share: &f64, to: S) -> Result<S::Ok, S::Error> {
+    match *share {
+        0.0 => to.serialize_u8(0),
+        1.0 => to.serialize_u8(1),
+        share => to.serialize_f64(share),
+    }
+}
+
 /// `nodes/N/status`.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct NodeStatus {
+    #[serde(serialize_with = "perl_number")]
     cpu: f64,
+    #[serde(serialize_with = "perl_number")]
     wait: f64,
     /// Always 0: no load of an idle CPU.
     idle: u8,
