@@ -40,6 +40,7 @@ pub(crate) use error::GuestError;
 pub(crate) use lifecycle::{Start, Stop};
 pub(crate) use plan::Plan;
 pub(crate) use view::{RESTRICTED, Values};
+use volumes::Storages;
 
 /// The guests of this node. Cheap to clone.
 #[derive(Clone)]
@@ -60,9 +61,14 @@ struct Inner {
 }
 
 impl Guests {
-    /// `monitor` is the program that runs one container.
+    /// `monitor` is the program that runs one container. Makes the folders of storage `local`: they
+    /// must be there before anybody can put a template into one.
     pub fn new(root: Root, node: NodeName, tasks: Tasks, monitor: PathBuf) -> Self {
         let monitor = Monitor::new(monitor, root.clone(), node.clone());
+        let local = Storages::read(&root, &node).and_then(|storages| storages.activate("local"));
+        if let Err(err) = local {
+            tracing::error!(error = %err, "cannot make the folders of storage 'local': {err}");
+        }
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Self(Arc::new(Inner {
             crun: Crun::new(monitor.clone(), root.clone()),

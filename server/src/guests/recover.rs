@@ -7,15 +7,11 @@ use pve_integration::tasks::process;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::journal::{Journal, Worker};
-use super::volumes::Storages;
 use super::{GuestError, Guests};
 
 impl Guests {
     /// Returns when nothing of an earlier daemon is in the way; slow clean-ups go on behind it.
     pub async fn recover(&self) {
-        if let Err(err) = self.blocking(|guests| guests.activate_local()).await {
-            tracing::error!(error = %err, "cannot make the folders of storage 'local': {err}");
-        }
         match self.blocking(|guests| guests.undo_journals()).await {
             Ok(undone) => {
                 for vmid in undone {
@@ -50,12 +46,6 @@ impl Guests {
                 }
             });
         }
-    }
-
-    /// Its folders must be there before anybody can put a template into one. Other storages may be
-    /// mounts that are not there yet; they are made ready when they are used.
-    fn activate_local(&self) -> Result<(), GuestError> {
-        Storages::read(&self.0.root, &self.0.node)?.activate("local")
     }
 
     /// No create of ours runs yet, and the lock on the root says that there is no other daemon.
