@@ -167,7 +167,9 @@ fn classify(operation: Operation, status: i32, message: &str) -> Kind {
         Kind::AlreadyExists
     } else if has("is not in `created` or `stopped` state") {
         Kind::StillRunning
-    } else if has("is not running") || has("process not running") {
+    } else if has("is not running")
+        || (operation == Operation::Kill && status == Errno::ESRCH as i32)
+    {
         Kind::NotRunning
     } else if has("` is paused") {
         Kind::Paused

@@ -13,12 +13,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, pidfd_open, waitpid,
-};
+use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -67,20 +64,27 @@ impl Worker<'_> {
         let log = self.memory_file("lxcri-log")?;
         let streams = self.prepare_streams(&log)?;
 
-        let parent = rustix::process::getpid();
+        let (parent, start) = (rustix::process::getpid(), Instant::now());
         // SAFETY: the process has one thread, so its copy finds every lock of libc and ours free.
         let forked = unsafe { nix::unistd::fork() };
         let worker = match forked {
             Ok(nix::unistd::ForkResult::Parent { child }) => child,
             Ok(nix::unistd::ForkResult::Child) => {
-                child::main(parent, &streams, log.as_fd(), reply.as_fd(), call)
+                let setup = child::Setup {
+                    parent,
+                    timeout: self.timeout,
+                    streams: &streams,
+                    log: log.as_fd(),
+                    reply: reply.as_fd(),
+                };
+                child::main(&setup, call)
             }
             Err(err) => return Err(self.failed("fork", err)),
         };
         let worker =
             Pid::from_raw(worker.as_raw()).expect("fork gives the parent a positive number");
-        let ended = self.wait(worker)?;
-        self.answer(ended, &reply, log)
+        let ended = Ended { status: self.wait(worker)?, after: start.elapsed() };
+        self.answer(&ended, &reply, log)
     }
 
     fn require_single_thread(&self) -> Result<(), Error> {
@@ -117,54 +121,38 @@ impl Worker<'_> {
         }
     }
 
-    /// Wait for exactly this child, and kill it when its time is over.
-    fn wait(&self, worker: Pid) -> Result<Ended, Error> {
-        let in_time = pidfd_open(worker, PidfdFlags::empty())
-            .and_then(|fd| ended_within(fd.as_fd(), self.timeout));
-        if in_time != Ok(true) {
-            // Not reaped yet, so the number is still this child's. ESRCH cannot be, and would not matter.
-            kill_process(worker, Signal::KILL).ok();
-        }
-        let status = loop {
+    /// Reap exactly this child. It has a time limit of its own, so this ends.
+    fn wait(&self, worker: Pid) -> Result<Option<WaitStatus>, Error> {
+        loop {
             match waitpid(Some(worker), WaitOptions::empty()) {
                 Err(Errno::INTR) => {}
                 // With SIGCHLD ignored the kernel reaps, after the same wait.
-                Err(Errno::CHILD) => break None,
-                Ok(status) => break status.map(|(_, status)| status),
+                Err(Errno::CHILD) => return Ok(None),
+                Ok(status) => return Ok(status.map(|(_, status)| status)),
                 Err(err) => return Err(self.failed("wait for the worker", err)),
             }
-        };
-        match in_time {
-            Ok(true) => Ok(Ended::ByItself(status)),
-            Ok(false) => Ok(Ended::TimedOut),
-            Err(err) => Err(self.failed("watch the worker", err)),
         }
     }
 
     fn answer<T: DeserializeOwned>(
         &self,
-        ended: Ended,
+        ended: &Ended,
         reply: &File,
         log: File,
     ) -> Result<(T, File), Error> {
-        let status = match ended {
-            Ended::ByItself(status) => status,
-            Ended::TimedOut => {
-                let message = format!("no answer within {:?}, the worker was killed", self.timeout);
-                let err = Error::new(self.operation, Kind::TimedOut, message);
-                return Err(err.with_log(text(&log)));
-            }
-        };
         match serde_json::from_slice(&bytes(reply)) {
-            Ok(Ok(answer)) => Ok((answer, log)),
-            Ok(Err(failure)) => Err(Error::from_failure(failure, text(&log))),
-            Err(_) => {
-                let log = text(&log);
-                let cause = last_line(&log).map(|line| format!(": {line}")).unwrap_or_default();
-                let message = format!("the worker {}{cause}", describe(status));
-                Err(Error::new(self.operation, Kind::Died, message).with_log(log))
-            }
+            Ok(Ok(answer)) => return Ok((answer, log)),
+            Ok(Err(failure)) => return Err(Error::from_failure(failure, text(&log))),
+            Err(_) => {}
         }
+        let log = text(&log);
+        let (kind, message) = if ended.after >= self.timeout {
+            (Kind::TimedOut, format!("no answer within {:?}, the worker was killed", self.timeout))
+        } else {
+            let cause = last_line(&log).map(|line| format!(": {line}")).unwrap_or_default();
+            (Kind::Died, format!("the worker {}{cause}", describe(ended.status)))
+        };
+        Err(Error::new(self.operation, kind, message).with_log(log))
     }
 
     fn failed(&self, what: &str, err: impl Into<io::Error>) -> Error {
@@ -172,22 +160,9 @@ impl Worker<'_> {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Ended {
-    ByItself(Option<WaitStatus>),
-    TimedOut,
-}
-
-fn ended_within(pidfd: BorrowedFd<'_>, timeout: Duration) -> Result<bool, Errno> {
-    let start = Instant::now();
-    loop {
-        let left = timeout.saturating_sub(start.elapsed());
-        let left = Timespec::try_from(left).map_err(|_| Errno::INVAL)?;
-        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&left)) {
-            Err(Errno::INTR) => {}
-            other => return other.map(|ready| ready > 0),
-        }
-    }
+struct Ended {
+    status: Option<WaitStatus>,
+    after: Duration,
 }
 
 fn describe(status: Option<WaitStatus>) -> String {

@@ -11,6 +11,7 @@ use rstest::rstest;
 )]
 #[case::duplicate(Operation::Create, 0, "container `x` already exists", Kind::AlreadyExists)]
 #[case::exited(Operation::Kill, 3, "process not running", Kind::NotRunning)]
+#[case::no_pidfd(Operation::Kill, 3, "kill container", Kind::NotRunning)]
 #[case::stopped(Operation::Exec, 0, "the container `x` is not running", Kind::NotRunning)]
 #[case::running(
     Operation::Delete,

@@ -5,9 +5,11 @@
 
 use std::ffi::c_int;
 use std::io::Write;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
+use std::time::Duration;
 
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use rustix::io::fcntl_dupfd_cloexec;
@@ -26,20 +28,26 @@ const DONE: c_int = 0;
 /// Could not set itself up or panicked; the log tells.
 const BROKEN: c_int = 125;
 
+pub(super) struct Setup<'a> {
+    pub(super) parent: Pid,
+    pub(super) timeout: Duration,
+    pub(super) streams: &'a [OwnedFd; 3],
+    pub(super) log: BorrowedFd<'a>,
+    pub(super) reply: BorrowedFd<'a>,
+}
+
 pub(super) fn main<T: Serialize>(
-    parent: Pid,
-    streams: &[OwnedFd; 3],
-    log: BorrowedFd<'_>,
-    reply: BorrowedFd<'_>,
+    setup: &Setup<'_>,
     call: impl FnOnce() -> Result<T, Failure>,
 ) -> ! {
     let work = AssertUnwindSafe(|| -> std::io::Result<()> {
         set_parent_process_death_signal(Some(Signal::KILL))?;
-        if getppid() != Some(parent) {
+        if getppid() != Some(setup.parent) {
             return Ok(()); // it went before the line above; nobody is left to answer
         }
+        limit_time(setup.timeout)?;
         default_signals()?;
-        arrange_descriptors(streams, log, reply)?;
+        arrange_descriptors(setup)?;
         log_to_memory()?;
         let answer = serde_json::to_vec(&call())?;
         // SAFETY: `arrange_descriptors` put the reply file there, and nothing else owns the number.
@@ -52,6 +60,28 @@ pub(super) fn main<T: Serialize>(
     };
     // SAFETY: takes no pointers; ends the process without running anything of the original's.
     unsafe { libc::_exit(code) }
+}
+
+/// Have the kernel kill this process in time. libcrun waits for files, sockets and frozen cgroups without
+/// a limit, and blocks every signal that can be blocked. Neither fork nor exec hands a timer on.
+fn limit_time(timeout: Duration) -> std::io::Result<()> {
+    // SAFETY: integers and a union of an integer and a pointer, for which zero is a value.
+    let mut event: libc::sigevent = unsafe { MaybeUninit::zeroed().assume_init() };
+    event.sigev_notify = libc::SIGEV_SIGNAL;
+    event.sigev_signo = libc::SIGKILL;
+    let mut timer = ptr::null_mut();
+    // SAFETY: an event to read and a place for the timer, both live.
+    check(unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) })?;
+
+    let whole = timeout.max(Duration::from_millis(1)); // zero would mean no limit
+    let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let at = libc::timespec {
+        tv_sec: whole.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: whole.subsec_nanos().into(),
+    };
+    let once = libc::itimerspec { it_interval: none, it_value: at };
+    // SAFETY: the timer just made, a time to read, and null as the old time is not wanted.
+    check(unsafe { libc::timer_settime(timer, 0, &raw const once, ptr::null_mut()) })
 }
 
 /// libcrun does the same for a container's process, but for the two signals that libc hides; hooks and
@@ -76,18 +106,14 @@ fn default_signals() -> std::io::Result<()> {
 }
 
 /// 0 to 2 as given, log and reply closed on exec, and nothing more.
-fn arrange_descriptors(
-    streams: &[OwnedFd; 3],
-    log: BorrowedFd<'_>,
-    reply: BorrowedFd<'_>,
-) -> std::io::Result<()> {
+fn arrange_descriptors(setup: &Setup<'_>) -> std::io::Result<()> {
     // Out of the way first: any of them may have a number that is about to be replaced.
-    let [stdin, stdout, stderr] = streams;
+    let [stdin, stdout, stderr] = setup.streams;
     let stdin = fcntl_dupfd_cloexec(stdin, FIRST_UNUSED)?;
     let stdout = fcntl_dupfd_cloexec(stdout, FIRST_UNUSED)?;
     let stderr = fcntl_dupfd_cloexec(stderr, FIRST_UNUSED)?;
-    let log = fcntl_dupfd_cloexec(log, FIRST_UNUSED)?;
-    let reply = fcntl_dupfd_cloexec(reply, FIRST_UNUSED)?;
+    let log = fcntl_dupfd_cloexec(setup.log, FIRST_UNUSED)?;
+    let reply = fcntl_dupfd_cloexec(setup.reply, FIRST_UNUSED)?;
 
     rustix::stdio::dup2_stdin(&stdin)?;
     rustix::stdio::dup2_stdout(&stdout)?;
