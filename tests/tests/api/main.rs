@@ -8,6 +8,7 @@ mod guests;
 mod parameters;
 mod reading;
 mod replay;
+mod storage;
 
 use tests::{Builder, Daemon, SHA256_OF_SECRET_WORD};
 

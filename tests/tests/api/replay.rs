@@ -31,7 +31,6 @@ const NOT_YET: &[&str] = &[
     "/pools",
     "/access/password",
     "/access/permissions",
-    "/api2/json/storage/",
     "/api2/html/",
 ];
 

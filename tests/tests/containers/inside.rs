@@ -89,10 +89,11 @@ fn standard_devices_are_there_and_a_file_system_of_its_own() {
     assert_eq!(output.lines().filter(|line| *line == "4").count(), 2, "{output}");
 }
 
-/// The first value of `file` that is set, from the container's own cgroup upwards.
+/// The first value of `file` that is set, from the cgroup its init is in upwards.
 fn limit(guest: &Guest<'_>, file: &str, unset: &str) -> String {
-    let cgroup = guest.oci()["cgroup"].as_str().unwrap().to_owned();
-    let folder = PathBuf::from("/sys/fs/cgroup").join(cgroup.trim_start_matches('/'));
+    let own = fs_err::read_to_string(format!("/proc/{}/cgroup", guest.oci()["pid"])).unwrap();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap();
+    let folder = PathBuf::from("/sys/fs/cgroup").join(own);
     let values = folder
         .ancestors()
         .take_while(|path| *path != Path::new("/sys/fs/cgroup"))
