@@ -3,6 +3,7 @@
 
 mod csrf;
 mod domains;
+pub mod edit;
 mod expression;
 mod first_start;
 mod keys;
@@ -30,7 +31,7 @@ pub use self::keys::KeyError;
 pub use self::login::{AuthError, Session};
 pub use self::permissions::{Denied, Permissions};
 pub use self::secrets::{Shadow, TokenSecrets};
-pub use self::text::normalize_path;
+pub use self::text::{normalize_path, split_list};
 pub use self::user_config::{AclNode, Group, Pool, RoleSet, Token, User, UserConfig};
 
 use self::keys::Keys;

@@ -5,6 +5,7 @@ mod access;
 mod cluster;
 mod guest;
 mod oci;
+mod pools;
 mod storage;
 mod task;
 
@@ -13,10 +14,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
-pub use access::{DomainRow, TicketAnswer};
+pub use access::{
+    AclRow, ChangedTokenAnswer, DomainRow, GivenToken, GroupAnswer, GroupRow, NewTokenAnswer,
+    PerlScalar, RoleRow, TicketAnswer, TokenInfo, TokenRow, UserAnswer, UserFields, UserRow,
+};
 pub use cluster::{NodeRow, ResourceRow};
 pub use guest::{ConfigAnswer, Cpus, GuestRow, GuestState, GuestStatus, HaState, PendingRow};
 pub use oci::{OciContainer, OciExit, OciRuntime, OciRuntimes};
+pub use pools::PoolRow;
 pub use storage::{ContentRow, StorageRow, StorageStatus};
 pub use task::{TaskFields, TaskLogLine, TaskRow, TaskState, TaskStatus};
 

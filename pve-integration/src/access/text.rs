@@ -19,7 +19,7 @@ pub(super) fn decode(field: &str) -> String {
 }
 
 /// PVE's `-list` form: at NUL if there is one, else at commas, semicolons and blanks.
-pub(super) fn split_list(list: &str) -> impl Iterator<Item = &str> {
+pub fn split_list(list: &str) -> impl Iterator<Item = &str> {
     let nul = list.contains('\0');
     let between = move |c: char| {
         if nul { c == '\0' } else { matches!(c, ',' | ';') || c.is_whitespace() }

@@ -1,0 +1,80 @@
+//! Why nothing was changed, in PVE's words.
+
+use std::io;
+
+use openapi::{StorageId, TokenId, UserId, Vmid};
+
+use crate::access::password::PasswordError;
+use crate::access::permissions::Denied;
+
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    #[error("{what}: {cause}")]
+    During { what: String, cause: Box<EditError> },
+    #[error("cfs-lock '{0}' error: got lock request timeout")]
+    LockTimeout(String),
+    #[error("user '{0}' already exists")]
+    UserExists(UserId),
+    #[error("no such user ('{0}')")]
+    NoSuchUser(UserId),
+    #[error("Token already exists.")]
+    TokenExists,
+    #[error("no such token '{}' for user '{}'", .0.name(), .0.user())]
+    NoSuchToken(TokenId),
+    #[error("no such group '{0}'")]
+    NoSuchGroup(String),
+    /// Of a user, group, role or pool, where PVE says it this way.
+    #[error("{kind} '{name}' already exists")]
+    Exists { kind: &'static str, name: String },
+    #[error("{kind} '{name}' does not exist")]
+    Missing { kind: &'static str, name: String },
+    #[error("auto-generated role '{role}' cannot be {what}")]
+    BuiltinRole { role: String, what: &'static str },
+    #[error("parent '{parent}' of pool '{pool}' does not exist")]
+    NoParentPool { parent: String, pool: String },
+    #[error("pool name must start with a letter")]
+    PoolName,
+    #[error("pool '{pool}' is not empty (contains {member})")]
+    PoolNotEmpty { pool: String, member: String },
+    #[error("VM {0} is not a pool member")]
+    GuestNotMember(Vmid),
+    #[error("VM {0} is already a pool member")]
+    GuestIsMember(Vmid),
+    #[error("VM {vmid} belongs already to pool '{pool}' and 'allow-move' is not set")]
+    GuestInOtherPool { vmid: Vmid, pool: String },
+    #[error("Storage '{0}' is not a pool member")]
+    StorageNotMember(StorageId),
+    #[error("Storage '{0}' is already a pool member")]
+    StorageIsMember(StorageId),
+    #[error("auth domain '{0}' does not exist")]
+    NoSuchRealm(String),
+    #[error("can't set password on auth type '{0}'")]
+    RealmKind(String),
+    #[error("change password failed: passwords of realm 'pam' are the system's, see passwd(1)")]
+    SystemPassword,
+    #[error("passwords of realm '{0}' can only be checked on a PVE node")]
+    ForeignRealm(String),
+    #[error("no password set")]
+    NoPassword,
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    /// PVE prints an exception that is raised under the lock, with its code, into the message.
+    #[error("400 Parameter verification failed.\n{name}: {text}\n")]
+    Param { name: &'static str, text: String },
+    #[error("{code}{0}", code = if .0.is_permission() { "403 " } else { "" })]
+    Denied(#[from] Denied),
+    #[error("'{0}' is no JSON, and nothing is changed before it is")]
+    TfaFile(std::path::PathBuf),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl EditError {
+    pub(super) fn during(what: impl Into<String>, cause: Self) -> Self {
+        Self::During { what: what.into(), cause: Box::new(cause) }
+    }
+
+    pub(super) fn missing(kind: &'static str, name: &str) -> Self {
+        Self::Missing { kind, name: name.to_owned() }
+    }
+}
