@@ -3,6 +3,7 @@
 
 mod allocate;
 mod content;
+mod copy;
 mod dir;
 mod error;
 mod list;
@@ -11,6 +12,7 @@ mod volume_name;
 
 pub use allocate::Allocation;
 pub use content::ContentType;
+pub use copy::Version;
 pub use dir::{DirStorage, Usage, VolumePath};
 pub use error::StorageError;
 pub use list::Content;

@@ -20,6 +20,10 @@ pub enum Allocation {
     Raw {
         bytes: u64,
     },
+    /// A name for what is to be copied there: an empty file or directory of ours.
+    Copy {
+        subvol: bool,
+    },
 }
 
 /// PVE's limit; names are tried up to it.
@@ -54,12 +58,12 @@ impl DirStorage {
         for number in free_numbers(vmid, folder)? {
             // Creating is what reserves a name; another process may be at it as well.
             let (name, reserved) = match what {
-                Allocation::Subvol => {
+                Allocation::Subvol | Allocation::Copy { subvol: true } => {
                     let name = format!("subvol-{vmid}-disk-{number}.subvol");
                     let reserved = fs::create_dir(folder.join(&name));
                     (name, reserved)
                 }
-                Allocation::Raw { .. } => {
+                Allocation::Raw { .. } | Allocation::Copy { subvol: false } => {
                     let name = format!("vm-{vmid}-disk-{number}.raw");
                     let mut options = fs::OpenOptions::new();
                     let options = options.write(true).create_new(true).mode(0o640);
@@ -76,6 +80,7 @@ impl DirStorage {
             let filled = match what {
                 Allocation::Subvol => fill_subvol(&path, owner),
                 Allocation::Raw { bytes } => fill_raw(&path, bytes, owner),
+                Allocation::Copy { .. } => Ok(()),
             };
             if let Err(err) = filled {
                 // The first failure is the one to tell; a file we could not fill we can remove.

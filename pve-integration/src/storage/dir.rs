@@ -95,6 +95,10 @@ impl DirStorage {
     /// anything: as for PVE, a volume that is gone already is no failure.
     pub fn free(&self, volume: &VolumeId) -> Result<bool, StorageError> {
         let VolumePath { path, format } = self.path_of(volume)?;
+        // A guest's snapshots first: left alone, they would be nobody's.
+        if matches!(volume.name().parse(), Ok(VolumeName::Image { .. })) {
+            self.sweep(volume, &[])?;
+        }
         let removed = match format {
             // Follows no link, also not one that appears meanwhile.
             VolumeFormat::Subvol => fs::remove_dir_all(&path),
