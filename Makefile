@@ -14,7 +14,9 @@ help: ## this list
 
 build: libcrun ## the release binaries, in target/release
 	$(say) 'build: proxmox-lxcri and lxcri-monitor'
-	@cargo build $(CARGO_FLAGS) --release --quiet -p server -p monitor
+	@cargo build $(CARGO_FLAGS) --release --quiet -p server
+	@cargo build $(CARGO_FLAGS) --profile monitor --quiet -p monitor
+	@install -D target/monitor/lxcri-monitor target/release/lxcri-monitor
 
 libcrun: ## fetch and verify libcrun's static library, once
 	@scripts/deps.sh build

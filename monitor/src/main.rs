@@ -8,6 +8,7 @@ mod cleanup;
 mod command;
 mod console;
 mod container;
+mod detect;
 mod error;
 mod guest;
 mod namespace;

@@ -15,6 +15,7 @@ use pve_integration::ct_config;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, chownat};
 use rustix::process::{Signal, chroot, set_parent_process_death_signal};
 
+use crate::detect::{Detected, detect};
 use crate::error::{During, Error, Result};
 use crate::guest::{Guest, warn};
 use crate::namespace;
@@ -37,10 +38,17 @@ pub(crate) fn unpack(guest: &Guest, archive: &Path) -> Result<()> {
         .during("cannot give the rootfs to the container's root")?;
 
     let unpacked = run_child(rootfs.path(), archive.into_parts().0, &maps);
+    let seen = detect(rootfs.path());
     let unmounted = rootfs.unmount();
     unpacked?;
     unmounted?;
-    Ok(())
+    say_detected(&seen).during("cannot report what was unpacked")
+}
+
+/// The last line: what the daemon writes into the config.
+fn say_detected(seen: &Detected) -> io::Result<()> {
+    let (ostype, arch) = (seen.ostype.unwrap_or_default(), seen.arch.unwrap_or_default());
+    writeln!(io::stdout(), "DETECTED ostype={ostype} arch={arch}")
 }
 
 fn run_child(rootfs: &Path, archive: std::fs::File, maps: &IdMaps) -> Result<()> {

@@ -116,7 +116,7 @@ pub fn spec(guest: &Guest<'_>, facts: &HostFacts) -> Result<Bundle, BundleError>
         "ociVersion": OCI_VERSION,
         "hostname": hostname,
         "root": { "path": root, "readonly": rootfs.ro },
-        "process": process::of(guest, &maps)?,
+        "process": process::of(guest, &maps, facts, &mut warnings)?,
         "mounts": mounts::of(config, &features, &maps),
         "linux": linux,
     });

@@ -23,6 +23,9 @@ pub struct HostFacts {
     pub apparmor: bool,
     pub seccomp: bool,
     pub userns: bool,
+    /// Capabilities that a process here can have at all, a bit each: without a user namespace of its
+    /// own a container cannot have more.
+    pub capabilities: u64,
     /// As `uname -r` says.
     pub kernel: String,
 }
@@ -38,6 +41,7 @@ impl HostFacts {
             seccomp: Path::new("/proc/sys/kernel/seccomp/actions_avail").exists(),
             userns: Path::new("/proc/self/ns/user").exists()
                 && first_line("/proc/sys/user/max_user_namespaces").as_deref() != Some("0"),
+            capabilities: bounding_set()?,
             kernel: uname.release().to_string_lossy().into_owned(),
         })
     }
@@ -56,6 +60,7 @@ impl HostFacts {
             apparmor: true,
             seccomp: true,
             userns: true,
+            capabilities: (1 << 41) - 1,
             kernel: "6.17.0-1-pve".to_owned(),
         }
     }
@@ -110,6 +115,16 @@ fn count_cpus(list: &str) -> Option<u32> {
         count = count.checked_add(last.checked_sub(first)?.checked_add(1)?)?;
     }
     Some(count)
+}
+
+/// proc_pid_status(5): hexadecimal.
+fn bounding_set() -> io::Result<u64> {
+    let path = "/proc/self/status";
+    let status = fs::read_to_string(path)?;
+    let set = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidData, format!("'{path}' has no line CapBnd"))
+    })
 }
 
 fn first_line(path: &str) -> Option<String> {

@@ -7,7 +7,6 @@ mod change;
 mod config;
 mod create;
 mod destroy;
-mod detect;
 mod error;
 mod inspect;
 mod journal;

@@ -7,10 +7,11 @@ use oci_spec::runtime::Capability;
 use serde_json::{Value, json};
 
 use super::id_map::IdMaps;
-use super::{BundleError, wrong};
+use super::{BundleError, Warning, wrong};
 use crate::ct_config::Section;
+use crate::host::HostFacts;
 
-/// All that Linux 6.12 has, in the kernel's order.
+/// All that Linux 6.12 has; a place in the list is the number in linux/capability.h.
 const ALL: &[&str] = &[
     "CHOWN",
     "DAC_OVERRIDE",
@@ -97,7 +98,12 @@ fn dropped_for(ostype: &str) -> &'static [&'static str] {
 }
 
 /// The bundle's `process.capabilities`.
-pub(super) fn of(config: &Section, maps: &IdMaps) -> Result<Value, BundleError> {
+pub(super) fn of(
+    config: &Section,
+    maps: &IdMaps,
+    facts: &HostFacts,
+    warnings: &mut Vec<Warning>,
+) -> Result<Value, BundleError> {
     let mut kept: BTreeSet<String> = if config.is_application() {
         names(APPLICATION)
     } else if maps.is_empty() {
@@ -124,6 +130,15 @@ pub(super) fn of(config: &Section, maps: &IdMaps) -> Result<Value, BundleError> 
             kept.remove(&known("lxc.cap.drop", name)?);
         }
     }
+    if maps.is_empty() {
+        // The kernel refuses the whole set for one that the host itself does not have.
+        for (bit, name) in ALL.iter().enumerate() {
+            if facts.capabilities & (1 << bit) == 0 && kept.remove(&prefixed(name)) {
+                let reason = format!("this host withholds CAP_{name}");
+                warnings.push(Warning::new("capabilities", reason));
+            }
+        }
+    }
     Ok(json!({
         "bounding": kept,
         "effective": kept,
@@ -134,7 +149,11 @@ pub(super) fn of(config: &Section, maps: &IdMaps) -> Result<Value, BundleError> 
 }
 
 fn names(list: &[&str]) -> BTreeSet<String> {
-    list.iter().map(|name| format!("CAP_{name}")).collect()
+    list.iter().map(|name| prefixed(name)).collect()
+}
+
+fn prefixed(name: &str) -> String {
+    format!("CAP_{name}")
 }
 
 /// LXC writes `sys_admin`, OCI `CAP_SYS_ADMIN`. libcrun would pass over one it does not know, and a

@@ -3,13 +3,19 @@
 use serde_json::{Value, json};
 
 use super::id_map::IdMaps;
-use super::{BundleError, Guest, capabilities, wrong};
+use super::{BundleError, Guest, Warning, capabilities, wrong};
 use crate::ct_config::Section;
+use crate::host::HostFacts;
 
 /// What liblxc gives init when nobody sets it.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-pub(super) fn of(guest: &Guest<'_>, maps: &IdMaps) -> Result<Value, BundleError> {
+pub(super) fn of(
+    guest: &Guest<'_>,
+    maps: &IdMaps,
+    facts: &HostFacts,
+    warnings: &mut Vec<Warning>,
+) -> Result<Value, BundleError> {
     let config = guest.config.current();
     Ok(json!({
         "terminal": guest.terminal,
@@ -17,7 +23,7 @@ pub(super) fn of(guest: &Guest<'_>, maps: &IdMaps) -> Result<Value, BundleError>
         "args": args(config)?,
         "env": env(config)?,
         "cwd": cwd(config)?,
-        "capabilities": capabilities::of(config, maps)?,
+        "capabilities": capabilities::of(config, maps, facts, warnings)?,
         // A program may not gain rights by a set-uid file; an init system's users want su and sudo.
         "noNewPrivileges": config.is_application(),
     }))

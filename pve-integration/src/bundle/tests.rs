@@ -108,6 +108,18 @@ fn names_a_limit_that_the_host_cannot_set(
     assert!(warnings.contains(&Warning::new(key, reason)), "{warnings:?}");
 }
 
+#[test]
+fn names_a_capability_that_the_host_does_not_have() {
+    let facts = HostFacts { capabilities: !(1 << 24), ..HostFacts::for_tests() };
+
+    let bundle = convert(MINIMAL, &facts).unwrap();
+
+    let warning = Warning::new("capabilities", "this host withholds CAP_SYS_RESOURCE");
+    assert_eq!(bundle.warnings, [warning]);
+    assert!(!to_json(&bundle.spec).contains("CAP_SYS_RESOURCE"));
+    assert!(to_json(&bundle.spec).contains("CAP_SYS_PTRACE"));
+}
+
 #[rstest]
 #[case::application("entrypoint: /bin/true", "", 15)]
 #[case::other_init("", "SigBlk:\t0000000000000000\n", 30)]

@@ -154,15 +154,9 @@ impl Guests {
             journal.write(&root, vmid)
         };
         let unpacked = self.0.monitor.unpack(vmid, &archive, log, cancel, note).await?;
-        let rootfs = config.rootfs().ok().and_then(|rootfs| rootfs.volume().cloned());
-        let seen = self.blocking(move |guests| {
-            let storages = Storages::read(&guests.0.root, &guests.0.node)?;
-            Ok(rootfs.map(|rootfs| storages.detect(&rootfs)).unwrap_or_default())
-        });
-        let seen = seen.await?;
         let found = [
-            ("ostype", unpacked.ostype.or(seen.ostype).unwrap_or_else(|| UNKNOWN_OS.to_owned())),
-            ("arch", unpacked.arch.or(seen.arch).unwrap_or_else(|| host_arch().to_owned())),
+            ("ostype", unpacked.ostype.unwrap_or_else(|| UNKNOWN_OS.to_owned())),
+            ("arch", unpacked.arch.unwrap_or_else(|| host_arch().to_owned())),
         ];
         for (key, value) in found {
             if config.get(key).is_none() {

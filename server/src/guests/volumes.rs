@@ -6,13 +6,10 @@ use openapi::property_string::format_size;
 use openapi::{NodeName, StorageId, Vmid, VolumeId};
 use pve_integration::layout::Root;
 use pve_integration::storage::{
-    Allocation, ContentType, DirStorage, StorageConfig, StorageError, VolumeFormat, VolumeName,
-    VolumePath,
+    Allocation, ContentType, DirStorage, StorageConfig, StorageError, VolumeName,
 };
 
 use super::GuestError;
-use super::detect::detect;
-use crate::runtime::Unpacked;
 
 /// The host's id of root in an unprivileged container.
 const SHIFTED_ROOT: u32 = 100_000;
@@ -76,15 +73,6 @@ impl<'a> Storages<'a> {
             }
         }
         Ok(storage.existing(volume)?.path)
-    }
-
-    /// What lies on a volume, as far as that shows without mounting it.
-    pub(super) fn detect(&self, volume: &VolumeId) -> Unpacked {
-        let place = self.require(volume.storage()).and_then(|storage| storage.existing(volume));
-        match place {
-            Ok(VolumePath { path, format: VolumeFormat::Subvol }) => detect(&path),
-            Ok(_) | Err(_) => Unpacked::default(),
-        }
     }
 
     /// Every volume of this guest on one storage.

@@ -7,8 +7,6 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 
-use crate::runtime::Unpacked;
-
 /// An os-release is some hundred bytes, an ELF header 64.
 const MOST: u64 = 64 << 10;
 
@@ -32,18 +30,23 @@ const OSTYPES: &[(&str, &str)] = &[
     ("ubuntu", "ubuntu"),
 ];
 
-/// Of a directory. What cannot be told is left out.
-pub(super) fn detect(rootfs: &Path) -> Unpacked {
+/// What cannot be told is left out.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Detected {
+    /// PVE's name.
+    pub(crate) ostype: Option<&'static str>,
+    /// PVE's name.
+    pub(crate) arch: Option<&'static str>,
+}
+
+pub(crate) fn detect(rootfs: &Path) -> Detected {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let Ok(root) = openat(CWD, rootfs, flags, Mode::empty()) else { return Unpacked::default() };
+    let Ok(root) = openat(CWD, rootfs, flags, Mode::empty()) else { return Detected::default() };
     let release =
         ["etc/os-release", "usr/lib/os-release"].iter().find_map(|path| read(&root, path));
     let release = release.unwrap_or_default();
     let shell = read(&root, "bin/sh").unwrap_or_default();
-    Unpacked {
-        ostype: ostype(&String::from_utf8_lossy(&release)).map(str::to_owned),
-        arch: arch(&shell).map(str::to_owned),
-    }
+    Detected { ostype: ostype(&String::from_utf8_lossy(&release)), arch: arch(&shell) }
 }
 
 fn read(root: &OwnedFd, path: &str) -> Option<Vec<u8>> {
@@ -109,10 +112,7 @@ mod tests {
 
         let found = detect(dir.path());
 
-        assert_eq!(
-            (found.ostype.as_deref(), found.arch.as_deref()),
-            (Some("alpine"), Some("arm64"))
-        );
+        assert_eq!(found, Detected { ostype: Some("alpine"), arch: Some("arm64") });
     }
 
     #[test]
@@ -124,7 +124,7 @@ mod tests {
         symlink(&secret, dir.path().join("etc/os-release")).unwrap();
         rustix::fs::mkfifoat(CWD, dir.path().join("bin/sh"), Mode::RUSR).unwrap();
 
-        assert_eq!(detect(dir.path()), Unpacked::default());
+        assert_eq!(detect(dir.path()), Detected::default());
     }
 
     fn elf(class: u8, machine: u16) -> Vec<u8> {
