@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::ext::ReasonPhrase;
 use openapi::check::ParamErrors;
+use pve_integration::access::edit::EditError;
 use pve_integration::access::{Denied, KeyError};
 use pve_integration::storage::StorageError;
 use serde_json::{Map, Value, json};
@@ -149,13 +150,25 @@ impl From<ParamErrors> for ApiError {
 
 impl From<Denied> for ApiError {
     fn from(denied: Denied) -> Self {
-        Self::new(StatusCode::FORBIDDEN, denied)
+        if denied.is_permission() {
+            Self::new(StatusCode::FORBIDDEN, denied)
+        } else {
+            Self::die(denied)
+        }
     }
 }
 
 impl From<KeyError> for ApiError {
     fn from(err: KeyError) -> Self {
         tracing::error!(error = %err, "cannot read who may do what: {err}");
+        Self::die(err)
+    }
+}
+
+/// PVE dies of them, also of what would be a 400 or 403 elsewhere: it is raised under a lock, whose
+/// holder makes a text of it.
+impl From<EditError> for ApiError {
+    fn from(err: EditError) -> Self {
         Self::die(err)
     }
 }

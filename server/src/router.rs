@@ -28,6 +28,7 @@ fn handlers() -> OpenApiRouter<App> {
         .merge(api::tasks::router())
         .merge(api::storage::router())
         .merge(api::lxc::router())
+        .merge(api::pools::router())
         .merge(api::oci::router())
 }
 

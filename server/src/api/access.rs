@@ -1,28 +1,47 @@
-//! `/access`: logging in, and what a login page has to know.
+//! `/access`: who there is and who may do what. Who may ask is in the method table and checked by
+//! the guard; rules that PVE has in code are here, and changes are `pve_integration::access::edit`'s.
 
-use std::collections::BTreeMap;
+mod acl;
+mod domains;
+mod groups;
+mod password;
+mod permissions;
+mod roles;
+mod ticket;
+mod tokens;
+mod users;
 
-use axum::extract::State;
-use axum::http::StatusCode;
-use openapi::answer::{DomainRow, ErrorBody, TicketAnswer};
-use openapi::{AuthId, Privilege, UserId};
-use pve_integration::access::{AuthError, Session};
-use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
+use openapi::answer::ErrorBody;
+use pve_integration::access::split_list;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Subdir, subdirs};
 use crate::app::App;
 use crate::envelope::Data;
-use crate::error::ApiError;
-use crate::extract::{Caller, Params};
 
 pub(crate) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default()
         .routes(routes!(access_index))
-        .routes(routes!(domains))
-        .routes(routes!(login_page, login))
+        .routes(routes!(acl::acl, acl::update_acl))
+        .routes(routes!(domains::domains))
+        .routes(routes!(domains::domain))
+        .routes(routes!(groups::groups, groups::create_group))
+        .routes(routes!(groups::group, groups::update_group, groups::delete_group))
+        .routes(routes!(password::change_password))
+        .routes(routes!(permissions::permissions))
+        .routes(routes!(roles::roles, roles::create_role))
+        .routes(routes!(roles::role, roles::update_role, roles::delete_role))
+        .routes(routes!(ticket::login_page, ticket::login))
+        .routes(routes!(tokens::tokens))
+        .routes(routes!(
+            tokens::token,
+            tokens::create_token,
+            tokens::update_token,
+            tokens::delete_token
+        ))
+        .routes(routes!(users::users, users::create_user))
+        .routes(routes!(users::user, users::update_user, users::delete_user))
 }
 
 /// What is below `/access`.
@@ -38,119 +57,16 @@ async fn access_index() -> Data<Vec<Subdir>> {
     ]))
 }
 
-/// The realms one can log in with.
-#[utoipa::path(
-    get, path = "/access/domains", tag = "access",
-    responses(
-        (status = 200, description = "The realms", body = Data<Vec<DomainRow>>),
-        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
-)]
-async fn domains(State(app): State<App>) -> Result<Data<Vec<DomainRow>>, ApiError> {
-    let access = app.access().current()?;
-    let rows = access.realms.iter().map(|(realm, settings)| DomainRow {
-        realm: realm.to_owned(),
-        kind: settings.kind.clone(),
-        comment: Some(settings.comment.clone()).filter(|comment| !comment.is_empty()),
-        tfa: settings.tfa().map(str::to_owned),
-        default: settings.is_default().then_some(1),
-    });
-    Ok(Data::new(rows.collect()))
+/// A text that PVE leaves out when it is empty.
+fn text(text: &str) -> Option<String> {
+    Some(text.to_owned()).filter(|text| !text.is_empty())
 }
 
-/// Nothing. It is there for login pages that ask.
-#[utoipa::path(
-    get, path = "/access/ticket", tag = "access",
-    responses(
-        (status = 200, description = "Always null", body = Data<Option<String>>),
-        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
-)]
-async fn login_page() -> Data<Option<String>> {
-    Data::new(None)
+fn is_set(flag: Option<u8>) -> bool {
+    flag.is_some_and(|flag| flag != 0)
 }
 
-#[derive(Deserialize)]
-struct Login {
-    username: String,
-    realm: Option<String>,
-    password: SecretString,
-    path: Option<String>,
-    privs: Option<String>,
-}
-
-/// Log in: a password, or a ticket that is still valid, for a new ticket. With `path` and `privs`
-/// only say whether that user has those rights.
-#[utoipa::path(
-    post, path = "/access/ticket", tag = "access",
-    responses(
-        (status = 200, description = "Ticket and CSRF token", body = Data<TicketAnswer>),
-        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
-)]
-async fn login(
-    State(app): State<App>,
-    Params(login): Params<Login>,
-) -> Result<Data<TicketAnswer>, ApiError> {
-    let name = match &login.realm {
-        Some(realm) => format!("{}@{realm}", login.username),
-        None => login.username.clone(),
-    };
-    let access = app.access().current()?;
-    let check = login.path.clone().zip(login.privs.clone());
-    let wants_ticket = check.is_none();
-    // Passwords are hashed slowly on purpose.
-    let proved = tokio::task::spawn_blocking(move || {
-        let user: UserId = name.parse().map_err(|_| Refused::NoName(name.clone()))?;
-        access.login(&user, &login.password)?;
-        let session = if wants_ticket { Some(access.issue(&user)?) } else { None };
-        Ok::<_, Refused>((user, access, session))
-    });
-    let (user, access, session) = match proved.await {
-        Ok(Ok(proved)) => proved,
-        Ok(Err(refused)) => return Err(unauthorized(&refused)),
-        Err(err) => return Err(ApiError::die(err)),
-    };
-    let caller = Caller::proved(AuthId::User(user.clone()), access);
-    match (session, check) {
-        (Some(session), _) => Ok(Data::new(answer(&caller, &user, &session))),
-        (None, Some((path, privs))) => {
-            require(&caller, &path, &privs)?;
-            Ok(Data::new(TicketAnswer::new(user)))
-        }
-        (None, None) => Err(ApiError::die("neither a ticket nor a check was asked for")),
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Refused {
-    #[error("'{0}' is no user name with a realm")]
-    NoName(String),
-    #[error(transparent)]
-    Auth(#[from] AuthError),
-}
-
-/// The same words whatever it was: they must not tell which users there are. The log has the cause.
-fn unauthorized(refused: &Refused) -> ApiError {
-    tracing::warn!(error = %refused, "login refused: {refused}");
-    ApiError::new(StatusCode::UNAUTHORIZED, "authentication failure")
-}
-
-fn answer(caller: &Caller, user: &UserId, session: &Session) -> TicketAnswer {
-    let cap = caller.access().capabilities(caller.auth());
-    let cap = cap.into_iter().map(|(area, privileges)| {
-        let held = privileges.iter().map(|privilege| (privilege.as_str().to_owned(), 1)).collect();
-        (area.to_owned(), held)
-    });
-    TicketAnswer {
-        ticket: Some(session.ticket.expose_secret().to_owned()),
-        csrf: Some(session.csrf.expose_secret().to_owned()),
-        cap: Some(cap.collect::<BTreeMap<_, BTreeMap<_, _>>>()),
-        ..TicketAnswer::new(user.clone())
-    }
-}
-
-fn require(caller: &Caller, path: &str, privs: &str) -> Result<(), ApiError> {
-    for name in privs.split([',', ';', ' ', '\0']).filter(|name| !name.is_empty()) {
-        let privilege: Privilege = name.parse().map_err(|err| ApiError::param("privs", err))?;
-        caller.require(privilege, path)?;
-    }
-    Ok(())
+/// PVE's `-list` values, whose items were checked as they came.
+fn items(list: Option<&str>) -> impl Iterator<Item = &str> {
+    split_list(list.unwrap_or_default())
 }

@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 pub(crate) mod lxc;
 pub(crate) mod nodes;
 pub(crate) mod oci;
+pub(crate) mod pools;
 pub(crate) mod root;
 pub(crate) mod storage;
 pub(crate) mod tasks;
