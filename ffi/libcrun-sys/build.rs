@@ -1,8 +1,8 @@
 //! Finds Debian's `libcrun.a` and has executables link it.
 //!
-//! Without the archive this still succeeds, with a warning: `cargo check`, clippy and rustdoc need no
-//! library, and a build script cannot tell them from a build. A build then ends in the linker's
-//! "could not find native static library `crun`", right below the warning that says what to do.
+//! Without the archive this still succeeds, with a warning that says what to do: `cargo check`, clippy and
+//! rustdoc need no library, and a build script cannot tell them from a build. A build then ends in the
+//! linker, which misses `libcrun_*`, and cargo shows the warning above its complaint.
 
 use std::env;
 use std::path::{Path, PathBuf};
