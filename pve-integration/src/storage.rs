@@ -2,19 +2,24 @@
 //! volume belongs to the monitor, and what an archive holds to `images`.
 
 mod allocate;
+mod attributes;
 mod content;
 mod copy;
 mod dir;
 mod error;
+mod image_file;
 mod list;
 mod section_file;
+mod spool;
 mod volume_name;
 
 pub use allocate::Allocation;
+pub use attributes::Details;
 pub use content::ContentType;
 pub use copy::Version;
 pub use dir::{DirStorage, Usage, VolumePath};
 pub use error::StorageError;
 pub use list::Content;
 pub use section_file::{Storage, StorageConfig};
+pub use spool::Spool;
 pub use volume_name::{VolumeFormat, VolumeName};

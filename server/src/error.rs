@@ -184,6 +184,16 @@ impl From<StorageError> for ApiError {
             | StorageError::Content(..)
             | StorageError::VolumeName(_)
             | StorageError::NoVolume(_)
+            | StorageError::NoFormat(_)
+            | StorageError::SizeZero(_)
+            | StorageError::NotesOfBackups
+            | StorageError::AttributeOfBackups(_)
+            | StorageError::Protected { .. }
+            | StorageError::FileName(_)
+            | StorageError::Extension { .. }
+            | StorageError::ImageExists(_)
+            | StorageError::NoQuota
+            | StorageError::NoQemu(_)
             | StorageError::NoFreeName { .. }
             | StorageError::NoMkfs(_)
             | StorageError::Format { .. }

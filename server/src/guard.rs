@@ -12,10 +12,11 @@ use axum::extract::State;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method as Verb, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use openapi::AuthId;
 use openapi::check::{self, Given, Input};
 use openapi::schema::{Method, Permissions};
+use openapi::{AuthId, Privilege};
 use pve_integration::access::AuthError;
+use pve_integration::storage::StorageConfig;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
@@ -23,7 +24,7 @@ use tower::ServiceExt as _;
 use tracing::{Instrument as _, Span, field};
 
 use crate::app::App;
-use crate::body;
+use crate::body::{self, RawParams};
 use crate::credentials::{CSRF, Credentials};
 use crate::envelope::{self, JSON};
 use crate::error::ApiError;
@@ -32,6 +33,7 @@ use crate::listen::Peer;
 use crate::refusal::Refusal;
 use crate::routes::{Found, Routes};
 use crate::target::{self, Target};
+use crate::upload::{self, Upload};
 
 /// Whoever is not known waits, counted from the request's start, so that guessing is slow.
 const UNAUTHORIZED_DELAY: Duration = Duration::from_secs(3);
@@ -113,24 +115,60 @@ impl Guard {
         };
         let found = self.routes.find(verb, &path);
         let identity = self.identify(&parts, found.as_ref(), &format)?;
-        let body = body::read(verb, &parts.headers, body).await?;
+        let upload = found.as_ref().filter(|found| upload::is_upload(found.method));
+        let received = match (upload, upload::boundary(&parts.headers)) {
+            (Some(found), Some(boundary)) => {
+                require_upload(&identity, found)?;
+                self.receive(found, boundary, &parts, body).await
+            }
+            _ => Ok((body::read(verb, &parts.headers, body).await?, None)),
+        };
         let Some(format) = target::formatter(&format) else {
             let message = format!("no formatter for uri {path}, {format}");
             return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, message));
         };
         let response = match found {
             None => ApiError::unknown(verb.as_str(), &path).into_response(),
-            Some(found) => {
-                let query = check::parse_form(parts.uri.query().unwrap_or_default());
-                let input = Input { path: &found.variables, query, body };
-                match self.admit(&path, &found, input, identity, parts) {
-                    Ok(request) => self.dispatch(request).await,
-                    Err(error) => error.into_response(),
-                }
-            }
+            Some(found) => match self.call(&path, &found, received, identity, parts).await {
+                Ok(response) => response,
+                Err(error) => error.into_response(),
+            },
         };
         delay(response.status(), start).await;
         Ok(envelope::reformat(response, format).await)
+    }
+
+    async fn call(
+        &self,
+        path: &str,
+        found: &Found,
+        received: Result<(RawParams, Option<Upload>), ApiError>,
+        identity: Identity,
+        mut parts: Parts,
+    ) -> Result<Response, ApiError> {
+        let (body, upload) = received?;
+        if let Some(upload) = upload {
+            parts.extensions.insert(upload);
+        }
+        let query = check::parse_form(parts.uri.query().unwrap_or_default());
+        let input = Input { path: &found.variables, query, body };
+        Ok(self.dispatch(self.admit(path, found, input, identity, parts)?).await)
+    }
+
+    /// To disk, on the storage it is for: it may be larger than memory.
+    async fn receive(
+        &self,
+        found: &Found,
+        boundary: String,
+        parts: &Parts,
+        body: Body,
+    ) -> Result<(RawParams, Option<Upload>), ApiError> {
+        let id = found.variable("storage").unwrap_or_default().parse().map_err(ApiError::die)?;
+        let config = StorageConfig::read(self.app.root())?;
+        let storage = config.dir(self.app.root(), self.app.node(), &id)?;
+        let head = (&parts.uri, &parts.headers);
+        let (params, upload) = upload::receive(&storage, boundary, head, body).await?;
+        Ok((params, Some(upload)))
     }
 
     fn document(&self) -> Response {
@@ -170,7 +208,8 @@ impl Guard {
             },
             Credentials::Ticket(ticket) => match access.verify_ticket(ticket.expose_secret()) {
                 Ok(user) => {
-                    if parts.method != Verb::GET {
+                    let upload = found.is_some_and(|found| upload::is_upload(found.method));
+                    if parts.method != Verb::GET && !upload {
                         let sent = parts.headers.get(CSRF).and_then(|value| value.to_str().ok());
                         if access.verify_csrf(&user, sent.unwrap_or_default()).is_err() {
                             let reason = "Permission denied - invalid csrf token";
@@ -252,6 +291,17 @@ fn plain(value: &Value) -> Option<String> {
         Value::Bool(flag) => Some(u8::from(*flag).to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
+}
+
+/// An upload may come without a CSRF token, and is long: before a byte of it is read, PVE asks for the
+/// right.
+fn require_upload(identity: &Identity, found: &Found) -> Result<(), Refusal> {
+    let path = format!("/storage/{}", found.variable("storage").unwrap_or_default());
+    let Some(caller) = &identity.caller else { return Err(Refusal::unauthorized("No ticket")) };
+    caller.require(Privilege::DatastoreAllocateTemplate, &path).map_err(|denied| {
+        let message = denied.message().to_owned();
+        Refusal::bare(StatusCode::FORBIDDEN, message)
+    })
 }
 
 fn is_for_everyone(method: &Method) -> bool {

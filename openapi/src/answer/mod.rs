@@ -22,7 +22,7 @@ pub use cluster::{NodeRow, ResourceRow};
 pub use guest::{ConfigAnswer, Cpus, GuestRow, GuestState, GuestStatus, HaState, PendingRow};
 pub use oci::{OciContainer, OciExit, OciRuntime, OciRuntimes};
 pub use pools::PoolRow;
-pub use storage::{ContentRow, StorageRow, StorageStatus};
+pub use storage::{ContentRow, StorageRow, StorageStatus, UrlMetadata, VolumeInfo};
 pub use task::{TaskFields, TaskLogLine, TaskRow, TaskState, TaskStatus};
 
 /// The API's version: of the pve-manager that is mirrored.

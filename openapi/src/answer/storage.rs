@@ -60,3 +60,31 @@ pub struct ContentRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subtype: Option<String>,
 }
+
+/// One volume: `content/{volume}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VolumeInfo {
+    pub path: String,
+    /// `raw`, also of templates and backups, or `subvol`.
+    pub format: String,
+    pub size: u64,
+    /// Bytes on disk.
+    pub used: u64,
+    /// Of a backup, all lines; empty without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notes: Option<String>,
+    /// Of a backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protected: Option<u8>,
+}
+
+/// What is at a URL, as far as its server says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UrlMetadata {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filename: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mimetype: Option<String>,
+}

@@ -25,6 +25,26 @@ pub enum StorageError {
     VolumeName(String),
     #[error("volume '{0}' does not exist")]
     NoVolume(String),
+    #[error("volume_size_info on '{0}' failed - no format")]
+    NoFormat(String),
+    #[error("volume '{0}' has size zero")]
+    SizeZero(String),
+    #[error("only backups can have notes")]
+    NotesOfBackups,
+    #[error("only backups support attribute '{0}'")]
+    AttributeOfBackups(&'static str),
+    #[error("cannot remove protected volume '{name}' on '{storage}'")]
+    Protected { name: String, storage: StorageId },
+    #[error("unable to parse volume filename '{0}'")]
+    FileName(String),
+    #[error("illegal name '{name}' - wrong extension for format ('{is} != '{wanted}')")]
+    Extension { name: String, is: &'static str, wanted: &'static str },
+    #[error("disk image '{}' already exists", .0.display())]
+    ImageExists(PathBuf),
+    #[error("storage does not support subvol quotas")]
+    NoQuota,
+    #[error("cannot make '{0}' images, only 'raw' ones")]
+    NoQemu(&'static str),
     #[error("unable to allocate an image name for VM {vmid} in storage '{storage}'")]
     NoFreeName { vmid: Vmid, storage: StorageId },
     #[error("unable to format '{}' - mkfs.ext4 is missing, install e2fsprogs", .0.display())]

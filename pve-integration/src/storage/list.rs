@@ -6,6 +6,7 @@ use std::path::Path;
 use fs_err as fs;
 use openapi::{Vmid, VolumeId};
 
+use super::attributes::{is_protected, notes};
 use super::volume_name::{backup_format, template_format};
 use super::{ContentType, DirStorage, VolumeFormat, VolumeName};
 
@@ -23,6 +24,10 @@ pub struct Content {
     /// Epoch seconds.
     pub ctime: i64,
     pub vmid: Option<Vmid>,
+    /// The first line of a backup's notes.
+    pub notes: Option<String>,
+    /// Only backups can be.
+    pub protected: bool,
 }
 
 impl DirStorage {
@@ -59,7 +64,8 @@ impl DirStorage {
     /// `None` for what is no volume, or is going away as we look.
     fn row(&self, content: ContentType, text: &str) -> Option<Content> {
         let name: VolumeName = text.parse().ok()?;
-        let metadata = fs::metadata(name.path_in(&self.folder(content))).ok()?;
+        let path = name.path_in(&self.folder(content));
+        let metadata = fs::metadata(&path).ok()?;
         let is_subvol = name.format() == VolumeFormat::Subvol;
         if metadata.is_dir() != is_subvol {
             return None;
@@ -76,7 +82,11 @@ impl DirStorage {
             VolumeName::Image { format, .. } => format.as_str(),
             VolumeName::File { name, .. } => file_format(content, name),
         };
+        let backup = (content == ContentType::Backup).then_some(path.as_path());
+        let notes = backup.and_then(notes);
         Some(Content {
+            notes: notes.and_then(|notes| Some(notes.lines().next()?.to_owned())),
+            protected: backup.is_some_and(is_protected),
             volid: self.volume_id(text),
             format,
             content,

@@ -1,12 +1,19 @@
-//! `/storage` and `/nodes/N/storage`: where volumes and templates lie, and which there are.
+//! `/storage` and `/nodes/N/storage`: where volumes and templates lie. What is on one storage is in
+//! the files beside.
+
+mod content;
+mod download;
+mod files;
+mod upload;
+mod volume;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
-use openapi::answer::{ContentRow, ErrorBody, ResourceRow, StorageRow, StorageStatus};
-use openapi::{NodeName, Privilege, StorageId, Vmid};
+use openapi::answer::{ErrorBody, ResourceRow, StorageRow, StorageStatus};
+use openapi::{NodeName, Privilege, StorageId};
 use pve_integration::layout::Root;
-use pve_integration::storage::{Content, ContentType, Storage, StorageConfig, Usage};
+use pve_integration::storage::{ContentType, Storage, StorageConfig, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha1::{Digest as _, Sha1};
@@ -26,10 +33,14 @@ const SEE: [Privilege; 2] = [Privilege::DatastoreAudit, Privilege::DatastoreAllo
 pub(crate) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default()
         .routes(routes!(definitions))
+        .routes(routes!(definition_of))
         .routes(routes!(storages))
         .routes(routes!(storage_index))
         .routes(routes!(storage_status))
-        .routes(routes!(content))
+        .routes(routes!(content::content, content::allocate_volume))
+        .routes(routes!(volume::volume_info, volume::update_volume, volume::remove_volume))
+        .routes(routes!(upload::upload))
+        .routes(routes!(download::download_url))
 }
 
 fn path(storage: &StorageId) -> String {
@@ -54,14 +65,33 @@ async fn definitions(
     caller: Caller,
     Params(wanted): Params<OfKind>,
 ) -> Result<Data<Vec<Definition>>, ApiError> {
-    let bytes = fs_err::read(app.root().storage_cfg()).unwrap_or_default();
-    let digest = hex::encode(Sha1::digest(&bytes));
+    let digest = digest(app.root());
     let config = StorageConfig::read(app.root())?;
     let visible = config.iter().filter(|storage| {
         let wanted = wanted.kind.as_deref().is_none_or(|kind| kind == storage.kind());
         wanted && caller.may_any(&SEE, &path(storage.id()))
     });
     Ok(Data::new(visible.map(|storage| definition(storage, &digest)).collect()))
+}
+
+/// One section of storage.cfg.
+#[utoipa::path(
+    get, path = "/storage/{storage}", tag = "storage",
+    responses(
+        (status = 200, description = "The storage", body = Data<Definition>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+async fn definition_of(
+    State(app): State<App>,
+    Params(name): Params<StorageName>,
+) -> Result<Data<Definition>, ApiError> {
+    let digest = digest(app.root());
+    let config = StorageConfig::read(app.root())?;
+    Ok(Data::new(definition(config.get(&name.storage)?, &digest)))
+}
+
+fn digest(root: &Root) -> String {
+    hex::encode(Sha1::digest(fs_err::read(root.storage_cfg()).unwrap_or_default()))
 }
 
 /// A section of storage.cfg.
@@ -231,77 +261,6 @@ async fn storage_status(
     let storage = storage.ok_or_else(|| ApiError::param("storage", "No such storage."))?.clone();
     let status = blocking(move || status(app.root(), node.name(), &storage));
     Ok(Data::new(status.await?))
-}
-
-#[derive(Deserialize)]
-struct WantedContent {
-    storage: StorageId,
-    content: Option<String>,
-    vmid: Option<Vmid>,
-}
-
-/// What is on a storage, as far as the caller may use it.
-#[utoipa::path(
-    get, path = "/nodes/{node}/storage/{storage}/content", tag = "storage",
-    responses(
-        (status = 200, description = "One row a volume", body = Data<Vec<ContentRow>>),
-        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
-)]
-async fn content(
-    State(app): State<App>,
-    caller: Caller,
-    node: LocalNode,
-    Params(wanted): Params<WantedContent>,
-) -> Result<Data<Vec<ContentRow>>, ApiError> {
-    let kinds: Vec<_> = match wanted.content.as_deref() {
-        None => ContentType::ALL.into(),
-        Some(word) => ContentType::from_word(word).into_iter().collect(),
-    };
-    let dir = StorageConfig::read(app.root())?.dir(app.root(), node.name(), &wanted.storage)?;
-    let list =
-        blocking(move || kinds.into_iter().flat_map(|kind| dir.list(kind)).collect::<Vec<_>>());
-    let rows = list.await?.into_iter().filter(|content| {
-        wanted.vmid.is_none_or(|vmid| content.vmid == Some(vmid)) && may_use(&caller, content)
-    });
-    Ok(Data::new(rows.map(content_row).collect()))
-}
-
-/// pve-storage's `check_volume_access`, for a list, which has no guest in mind.
-fn may_use(caller: &Caller, content: &Content) -> bool {
-    let storage = path(content.volid.storage());
-    if caller.may(Privilege::DatastoreAllocate, &storage) {
-        return true;
-    }
-    let owns = |on_storage, on_guest| {
-        let guest = content.vmid.map(|vmid| format!("/vms/{vmid}"));
-        caller.may(on_storage, &storage) && guest.is_some_and(|path| caller.may(on_guest, &path))
-    };
-    match content.content {
-        ContentType::Iso | ContentType::Vztmpl | ContentType::Import => {
-            caller.may_any(&SEE, &storage)
-        }
-        ContentType::Backup => owns(Privilege::DatastoreAllocateSpace, Privilege::VmBackup),
-        ContentType::Images | ContentType::Rootdir => {
-            owns(Privilege::DatastoreAudit, Privilege::VmConfigDisk)
-        }
-        ContentType::Snippets => false,
-    }
-}
-
-fn content_row(content: Content) -> ContentRow {
-    ContentRow {
-        volid: content.volid,
-        content: content.content.as_str().to_owned(),
-        format: content.format.to_owned(),
-        size: content.size,
-        used: Some(content.used),
-        ctime: u64::try_from(content.ctime).ok(),
-        vmid: content.vmid,
-        parent: None,
-        notes: None,
-        protected: None,
-        subtype: (content.content == ContentType::Backup).then(|| "lxc".to_owned()),
-    }
 }
 
 /// The storages as `cluster/resources` has them.
