@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.cache/cargo/bin:$(PATH)
 CARGO_FLAGS ?= --locked
 say = @printf '\n== %s\n'
 
-.PHONY: help build libcrun check test unit containers demo bench valgrind bless deps ci clean distclean
+.PHONY: help build libcrun check test unit containers demo bench valgrind fuzz bless deps ci clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -56,6 +56,11 @@ bench: build ## times and memory beside crun's; writes bench/latest.json
 valgrind: libcrun ## the libcrun wrapper's tests under valgrind
 	@scripts/deps.sh valgrind
 	@scripts/valgrind.sh
+
+fuzz: ## feed one parser with garbage: T=config S=60; targets are in tests/fuzz/targets
+	@scripts/deps.sh build
+	@command -v cargo-fuzz >/dev/null || cargo install --quiet --locked --root .cache/cargo cargo-fuzz@0.13.2
+	@cd tests/fuzz && cargo +nightly fuzz run --fuzz-dir . $(or $(T),config) -- -max_total_time=$(or $(S),60)
 
 bless: ## accept what snapshot tests now see; read the difference before you commit it
 	@INSTA_UPDATE=always cargo nextest run $(CARGO_FLAGS) --cargo-quiet --workspace
