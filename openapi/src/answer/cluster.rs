@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::perl_number_option;
+use super::{TaskFields, perl_number_option};
 
 /// A node as `GET /nodes` has it. Figures need `Sys.Audit`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -109,4 +109,48 @@ pub struct ResourceRow {
     pub network: Option<String>,
     #[serde(rename = "network-type", skip_serializing_if = "Option::is_none")]
     pub network_type: Option<String>,
+}
+
+/// A row of `GET /cluster/status`. Of a node without a cluster there is one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClusterStatusRow {
+    /// `node`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    #[schema(example = "node/pve1")]
+    pub id: String,
+    pub name: String,
+    /// Of the node's name, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    pub local: u8,
+    pub nodeid: u32,
+    pub online: u8,
+    /// Of the subscription; empty without one.
+    pub level: String,
+}
+
+/// A row of `GET /cluster/tasks`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClusterTaskRow {
+    #[serde(flatten)]
+    pub task: TaskFields,
+    /// `1` when the task is in the archive.
+    pub saved: String,
+    /// Epoch seconds; not while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endtime: Option<u64>,
+    /// How it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+}
+
+/// A guest that no backup job covers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UncoveredGuest {
+    pub vmid: crate::Vmid,
+    #[serde(rename = "type")]
+    pub kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }

@@ -4,6 +4,7 @@
 mod access;
 mod cluster;
 mod guest;
+mod node;
 mod oci;
 mod pools;
 mod storage;
@@ -18,8 +19,9 @@ pub use access::{
     AclRow, ChangedTokenAnswer, DomainRow, GivenToken, GroupAnswer, GroupRow, NewTokenAnswer,
     PerlScalar, RoleRow, TicketAnswer, TokenInfo, TokenRow, UserAnswer, UserFields, UserRow,
 };
-pub use cluster::{NodeRow, ResourceRow};
+pub use cluster::{ClusterStatusRow, ClusterTaskRow, NodeRow, ResourceRow, UncoveredGuest};
 pub use guest::{ConfigAnswer, Cpus, GuestRow, GuestState, GuestStatus, HaState, PendingRow};
+pub use node::{DnsSettings, HostsFile, NodeTime, SubscriptionInfo};
 pub use oci::{OciContainer, OciExit, OciRuntime, OciRuntimes};
 pub use pools::PoolRow;
 pub use storage::{ContentRow, StorageRow, StorageStatus, UrlMetadata, VolumeInfo};

@@ -214,10 +214,7 @@ mod tests {
 
     #[rstest]
     #[case::empty("vztmpl/a.tar", "volume 'local:vztmpl/a.tar' has size zero")]
-    #[case::missing(
-        "vztmpl/b.tar",
-        "volume_size_info on 'local:vztmpl/b.tar' failed - no format"
-    )]
+    #[case::missing("vztmpl/b.tar", "volume_size_info on 'local:vztmpl/b.tar' failed - no format")]
     fn knows_no_details_of(#[case] name: &str, #[case] message: &str) {
         let dir = tempfile::tempdir().unwrap();
         let local = local(&dir);

@@ -1,5 +1,8 @@
 //! `/cluster`: what there is, over all nodes, of which there is one.
 
+mod options;
+mod overview;
+
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -24,6 +27,12 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .routes(routes!(cluster_index))
         .routes(routes!(next_id))
         .routes(routes!(resources))
+        .routes(routes!(options::cluster_options))
+        .routes(routes!(overview::cluster_status))
+        .routes(routes!(overview::cluster_tasks))
+        .routes(routes!(overview::cluster_log))
+        .routes(routes!(overview::backup_jobs))
+        .routes(routes!(overview::not_backed_up))
 }
 
 /// What is below `/cluster`.

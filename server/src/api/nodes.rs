@@ -1,5 +1,7 @@
 //! `/nodes`: this node, the only one there is.
 
+mod settings;
+
 use std::io;
 
 use axum::extract::State;
@@ -24,6 +26,11 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .routes(routes!(node_index))
         .routes(routes!(node_status))
         .routes(routes!(virtual_machines))
+        .routes(routes!(settings::dns))
+        .routes(routes!(settings::time))
+        .routes(routes!(settings::hosts))
+        .routes(routes!(settings::node_config))
+        .routes(routes!(settings::subscription))
 }
 
 /// The nodes: this one. Its figures are for those who may audit it.

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 mod access;
+mod cluster;
 mod command_line;
 mod guests;
+mod node;
 mod parameters;
 mod reading;
 mod replay;

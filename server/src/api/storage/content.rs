@@ -41,7 +41,8 @@ pub(super) async fn content(
     let list =
         blocking(move || kinds.into_iter().flat_map(|kind| dir.list(kind)).collect::<Vec<_>>());
     let rows = list.await?.into_iter().filter(|content| {
-        wanted.vmid.is_none_or(|vmid| content.vmid == Some(vmid)) && require_access(&caller, &content.volid).is_ok()
+        wanted.vmid.is_none_or(|vmid| content.vmid == Some(vmid))
+            && require_access(&caller, &content.volid).is_ok()
     });
     Ok(Data::new(rows.map(content_row).collect()))
 }

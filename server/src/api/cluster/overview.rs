@@ -1,0 +1,124 @@
+//! What a cluster of one node says of itself: who is in it, what it has done lately, what of it is
+//! backed up.
+
+use std::collections::BTreeSet;
+use std::net::ToSocketAddrs as _;
+
+use axum::extract::State;
+use openapi::Privilege;
+use openapi::answer::{ClusterStatusRow, ClusterTaskRow, ErrorBody, TaskFields, UncoveredGuest};
+use pve_integration::layout::Root;
+use pve_integration::tasks::{Entry, TaskDir};
+
+use crate::api::blocking;
+use crate::app::App;
+use crate::envelope::Data;
+use crate::error::ApiError;
+use crate::extract::Caller;
+
+/// The nodes: this one.
+#[utoipa::path(
+    get, path = "/cluster/status", tag = "cluster",
+    responses(
+        (status = 200, description = "One row", body = Data<Vec<ClusterStatusRow>>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+pub(super) async fn cluster_status(
+    State(app): State<App>,
+) -> Result<Data<Vec<ClusterStatusRow>>, ApiError> {
+    let node = app.node().to_string();
+    let name = node.clone();
+    let address = blocking(move || (name.as_str(), 0).to_socket_addrs().ok()?.next());
+    Ok(Data::new(vec![ClusterStatusRow {
+        kind: "node".to_owned(),
+        id: format!("node/{node}"),
+        name: node,
+        ip: address.await?.map(|address| address.ip().to_string()),
+        local: 1,
+        nodeid: 0,
+        online: 1,
+        level: String::new(),
+    }]))
+}
+
+/// The last tasks. Who may not audit the cluster sees their own, a user also its tokens'.
+#[utoipa::path(
+    get, path = "/cluster/tasks", tag = "cluster",
+    responses(
+        (status = 200, description = "One row each", body = Data<Vec<ClusterTaskRow>>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+pub(super) async fn cluster_tasks(
+    State(app): State<App>,
+    caller: Caller,
+) -> Result<Data<Vec<ClusterTaskRow>>, ApiError> {
+    let dir = TaskDir::new(app.root());
+    let entries = blocking(move || dir.active()).await?.map_err(ApiError::die)?;
+    let all = caller.may(Privilege::SysAudit, "/");
+    let own = caller.auth().to_string();
+    let rows = entries.into_iter().map(row).filter(|row| all || row.task.user == own);
+    Ok(Data::new(rows.collect()))
+}
+
+fn row(entry: Entry) -> ClusterTaskRow {
+    let Entry { upid, saved, endtime, status } = entry;
+    ClusterTaskRow {
+        task: TaskFields::from(&upid),
+        saved: u8::from(saved).to_string(),
+        endtime,
+        status,
+    }
+}
+
+/// The cluster's log: it is kept by PVE's cluster filesystem, and without one there is none.
+#[utoipa::path(
+    get, path = "/cluster/log", tag = "cluster",
+    responses(
+        (status = 200, description = "Always empty", body = Data<Vec<String>>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+pub(super) async fn cluster_log() -> Data<Vec<String>> {
+    Data::new(Vec::new())
+}
+
+/// Guests that no backup job covers. Jobs are PVE's; where there are some, it is to be asked.
+#[utoipa::path(
+    get, path = "/cluster/backup-info/not-backed-up", tag = "cluster",
+    responses(
+        (status = 200, description = "One row each", body = Data<Vec<UncoveredGuest>>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+pub(super) async fn not_backed_up(
+    State(app): State<App>,
+    caller: Caller,
+) -> Result<Data<Vec<UncoveredGuest>>, ApiError> {
+    without_jobs(app.root())?;
+    let rows = app.guests().resources(&caller).await?;
+    let guests = rows
+        .into_iter()
+        .filter_map(|row| Some(UncoveredGuest { vmid: row.vmid?, kind: row.kind, name: row.name }));
+    Ok(Data::new(guests.collect()))
+}
+
+/// The backup jobs.
+#[utoipa::path(
+    get, path = "/cluster/backup", tag = "cluster",
+    responses(
+        (status = 200, description = "Always empty", body = Data<Vec<String>>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+pub(super) async fn backup_jobs(State(app): State<App>) -> Result<Data<Vec<String>>, ApiError> {
+    without_jobs(app.root())?;
+    Ok(Data::new(Vec::new()))
+}
+
+/// To say that there are none would be wrong where an administrator's file has some.
+fn without_jobs(root: &Root) -> Result<(), ApiError> {
+    let text = fs_err::read_to_string(root.etc_pve().join("jobs.cfg")).unwrap_or_default();
+    let ids: BTreeSet<_> = text.lines().filter_map(|line| line.strip_prefix("vzdump:")).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let message = "backup jobs are not supported here, and jobs.cfg has some";
+    Err(ApiError::die(message))
+}

@@ -1,0 +1,78 @@
+//! What a cluster of one node says of itself.
+
+use serde_json::json;
+use tests::Daemon;
+
+use crate::{ANN, with_guest};
+
+#[test]
+fn one_node_is_the_cluster() {
+    let daemon = Daemon::start();
+    let rows = daemon.get("/cluster/status").data();
+    assert_eq!(rows.as_array().unwrap().len(), 1);
+    let node = &rows[0];
+    assert_eq!(
+        [&node["type"], &node["id"], &node["name"], &node["online"], &node["local"]],
+        [&json!("node"), &json!("node/pve1"), &json!("pve1"), &json!(1), &json!(1)]
+    );
+    assert_eq!([&node["nodeid"], &node["level"]], [&json!(0), &json!("")]);
+}
+
+#[test]
+fn the_last_tasks_are_listed_for_whom_they_concern() {
+    let daemon = with_guest().file("var/lib/vz/template/cache/a.tar", "x").start();
+    let removed = daemon.delete("/nodes/pve1/storage/local/content/vztmpl/a.tar?delay=20");
+    assert_eq!(removed.data(), json!(null));
+
+    let tasks = daemon.get("/cluster/tasks").data();
+
+    assert_eq!(
+        [&tasks[0]["type"], &tasks[0]["user"], &tasks[0]["tokenid"], &tasks[0]["status"]],
+        [&json!("imgdel"), &json!("root@pam"), &json!("test"), &json!("OK")]
+    );
+    assert!(tasks[0]["saved"].is_string() && tasks[0]["endtime"].is_u64(), "{tasks}");
+    let seen = daemon.request_as(&[("Authorization", ANN)], "GET", "/cluster/tasks", &[]);
+    assert_eq!(seen.data(), json!([]));
+}
+
+#[test]
+fn options_are_datacenter_cfg_and_little_of_it_for_most() {
+    let text = "keyboard: de\nnext-id: lower=200\ntag-style: shape=full\nregistered-tags: x;y\n";
+    let daemon = with_guest().file("etc/pve/datacenter.cfg", text).start();
+
+    let all = daemon.get("/cluster/options").data();
+    let some = daemon.request_as(&[("Authorization", ANN)], "GET", "/cluster/options", &[]);
+
+    assert_eq!(
+        all,
+        json!({
+            "allowed-tags": ["x", "y"],
+            "description": "",
+            "keyboard": "de",
+            "mac_prefix": "BC:24:11",
+            "next-id": {"lower": "200"},
+            "registered-tags": ["x", "y"],
+            "tag-style": {"shape": "full"},
+        })
+    );
+    assert_eq!(some.data(), json!({"allowed-tags": [], "tag-style": {"shape": "full"}}));
+}
+
+#[test]
+fn without_backup_jobs_no_guest_is_covered() {
+    let daemon = with_guest().start();
+    assert_eq!(daemon.get("/cluster/backup").data(), json!([]));
+    assert_eq!(daemon.get("/cluster/log").data(), json!([]));
+    let guests = daemon.get("/cluster/backup-info/not-backed-up").data();
+    assert_eq!(guests, json!([{"vmid": 100, "type": "lxc", "name": "box"}]));
+}
+
+#[test]
+fn backup_jobs_are_not_denied() {
+    let jobs = "vzdump: daily\n\tschedule 21:00\n\tall 1\n";
+    let daemon = with_guest().file("etc/pve/jobs.cfg", jobs).start();
+    for path in ["/cluster/backup", "/cluster/backup-info/not-backed-up"] {
+        let line = daemon.get(path).line();
+        assert_eq!(line, "500 backup jobs are not supported here, and jobs.cfg has some");
+    }
+}
