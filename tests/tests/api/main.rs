@@ -8,8 +8,10 @@ mod command_line;
 mod guests;
 mod node;
 mod parameters;
+mod pools;
 mod reading;
 mod replay;
+mod users;
 mod storage;
 
 use tests::{Builder, Daemon, SHA256_OF_SECRET_WORD};
