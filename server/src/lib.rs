@@ -7,6 +7,7 @@ mod access_store;
 mod api;
 pub mod app;
 mod body;
+pub mod cli;
 mod checksum;
 mod config;
 mod credentials;

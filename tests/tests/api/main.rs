@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 mod access;
+mod administration;
 mod cluster;
 mod command_line;
 mod guests;
