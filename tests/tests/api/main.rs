@@ -12,8 +12,8 @@ mod parameters;
 mod pools;
 mod reading;
 mod replay;
-mod users;
 mod storage;
+mod users;
 
 use tests::{Builder, Daemon, SHA256_OF_SECRET_WORD};
 
