@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 use fs_err as fs;
 use libcrun::Stdio;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
-use pve_integration::bundle;
+use pve_integration::bundle::{self, IdMaps};
 use pve_integration::ct_config::ContainerConfig;
 use pve_integration::host::HostFacts;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -68,6 +68,8 @@ impl Container {
         } else {
             let (source, writer) = pipe_with(PipeFlags::CLOEXEC)
                 .during("cannot make a pipe for the container's output")?;
+            give_to_user(&writer, &spec, &IdMaps::of(config)?)
+                .during("cannot give the output pipe to the container's user")?;
             rustix::io::ioctl_fionbio(&source, true).during("cannot prepare the output pipe")?;
             let io = Stdio {
                 stdout: Some(writer.try_clone()?),
@@ -97,6 +99,17 @@ impl Container {
         // It may be gone already, which is what was wanted.
         rustix::process::pidfd_send_signal(self.pidfd.as_fd(), rustix::process::Signal::KILL).ok();
     }
+}
+
+/// A program may open its own output by name, `/dev/stdout` or `/proc/self/fd/1`, and the kernel then
+/// asks whose pipe it is.
+fn give_to_user(pipe: &OwnedFd, spec: &Spec, maps: &IdMaps) -> rustix::io::Result<()> {
+    let Some(user) = spec.process().as_ref().map(oci_spec::runtime::Process::user) else {
+        return Ok(());
+    };
+    let uid = maps.host_uid(user.uid()).map(rustix::fs::Uid::from_raw);
+    let gid = maps.host_gid(user.gid()).map(rustix::fs::Gid::from_raw);
+    rustix::fs::fchown(pipe, uid, gid)
 }
 
 fn write_bundle(

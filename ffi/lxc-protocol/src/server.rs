@@ -46,6 +46,9 @@ impl Listener {
         let socket =
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         let address = SocketAddrUnix::new_abstract_name(&crate::socket_name(lxcpath, name))?;
+        // PVE's Perl sends no credentials, the kernel then adds them. Connections inherit it from here;
+        // set on one after `accept`, it would miss a request that was quicker.
+        rustix::net::sockopt::set_socket_passcred(&socket, true)?;
         rustix::net::bind(&socket, &address)?;
         rustix::net::listen(&socket, 100)?; // as LXC
         Ok(Self(socket))
@@ -54,11 +57,7 @@ impl Listener {
     /// The next connection, if one waits.
     pub fn accept(&self) -> Result<Option<Peer>, Error> {
         match rustix::net::accept_with(&self.0, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            Ok(socket) => {
-                // Before the first read: PVE's Perl sends no credentials, the kernel then adds them.
-                rustix::net::sockopt::set_socket_passcred(&socket, true)?;
-                Ok(Some(Peer { socket, inbox: Inbox::default(), sender: None }))
-            }
+            Ok(socket) => Ok(Some(Peer { socket, inbox: Inbox::default(), sender: None })),
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => Ok(None),
             Err(err) => Err(err.into()),
         }

@@ -55,8 +55,17 @@ impl IdMaps {
         on_host(&self.gids, 0)
     }
 
+    /// The host's id of a user inside, which is the same where nothing is mapped.
+    pub fn host_uid(&self, uid: u32) -> Option<u32> {
+        if self.is_empty() { Some(uid) } else { on_host(&self.uids, uid) }
+    }
+
+    pub fn host_gid(&self, gid: u32) -> Option<u32> {
+        if self.is_empty() { Some(gid) } else { on_host(&self.gids, gid) }
+    }
+
     pub(super) fn has_gid(&self, gid: u32) -> bool {
-        self.is_empty() || on_host(&self.gids, gid).is_some()
+        self.host_gid(gid).is_some()
     }
 
     /// `u 0 100000 65536`, `g ...` or `b ...` for both, as lxc.container.conf(5) has it.
