@@ -1,6 +1,8 @@
 //! `/nodes`: this node, the only one there is.
 
+mod appliances;
 mod settings;
+mod url;
 
 use std::io;
 
@@ -26,6 +28,8 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .routes(routes!(node_index))
         .routes(routes!(node_status))
         .routes(routes!(virtual_machines))
+        .routes(routes!(appliances::appliances, appliances::download_appliance))
+        .routes(routes!(url::url_metadata))
         .routes(routes!(settings::dns))
         .routes(routes!(settings::time))
         .routes(routes!(settings::hosts))

@@ -1,9 +1,11 @@
 //! What the node's own files say.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
-use tests::Daemon;
+use tests::{Daemon, eventually};
 
 #[test]
 fn the_resolver_the_hosts_and_the_notes() {
@@ -35,4 +37,59 @@ fn the_clock_and_the_subscription() {
     assert!(time["localtime"].is_u64() && time["timezone"].is_string(), "{time}");
     assert_eq!(daemon.get("/nodes/pve1/subscription").data()["status"], "notfound");
     assert_eq!(daemon.get("/nodes/pve1/config").data(), json!({}));
+}
+
+/// Answers one request with `response`.
+fn serve_once(response: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = [0; 1024];
+        assert!(stream.read(&mut head).unwrap() > 0);
+        stream.write_all(response.as_bytes()).unwrap();
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn a_url_is_asked_what_it_holds() {
+    let daemon = Daemon::start();
+    let head =
+        "HTTP/1.1 200 OK\r\nContent-Length: 7\r\nContent-Type: application/x-tar; a=b\r\n\r\n";
+    let url = serve_once(head.to_owned()) + "/images/a.tar?x=1";
+    let asked = daemon.request("GET", "/nodes/pve1/query-url-metadata", &[("url", &url)]);
+    let told = json!({"filename": "a.tar", "size": 7, "mimetype": "application/x-tar"});
+    assert_eq!(asked.data(), told);
+
+    let url = serve_once("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned());
+    let asked = daemon.request("GET", "/nodes/pve1/query-url-metadata", &[("url", &url)]);
+    assert_eq!(asked.line(), "500 invalid server response: '404 Not Found'");
+}
+
+#[test]
+fn a_template_of_the_index_is_fetched_and_verified() {
+    let server = serve_once(
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc".to_owned(),
+    );
+    let index = format!(
+        "Package: tiny\nVersion: 1\nType: lxc\nLocation: {server}/tiny.tar.gz\n\
+         md5sum: 900150983cd24fb0d6963f7d28e17f72\nDescription: Tiny\n"
+    );
+    let path = "var/lib/pve-manager/apl-info/download.proxmox.com";
+    let daemon = Daemon::builder().file(path, &index).start();
+    let offered = daemon.get("/nodes/pve1/aplinfo").data();
+    assert_eq!(
+        (&offered[0]["template"], &offered[0]["type"]),
+        (&json!("tiny.tar.gz"), &json!("lxc"))
+    );
+
+    let unknown = [("storage", "local"), ("template", "other.tar.gz")];
+    let unknown = daemon.post("/nodes/pve1/aplinfo", &unknown);
+    assert_eq!(unknown.errors(), json!({"template": "no such template"}));
+    let wanted = [("storage", "local"), ("template", "tiny.tar.gz")];
+    daemon.post("/nodes/pve1/aplinfo", &wanted).data();
+    let stored = daemon.templates().join("tiny.tar.gz");
+    let bytes = eventually(30, "the template is there", || fs_err::read(&stored).ok());
+    assert_eq!(bytes, b"abc");
 }

@@ -21,7 +21,6 @@ const NOT_YET: &[&str] = &[
     "/move_volume",
     "/template",
     "/nodes/pve1/network",
-    "/aplinfo",
     "/api2/html/",
 ];
 
