@@ -4,19 +4,26 @@
 //! is never held across an `.await`.
 
 mod change;
+mod clone;
 mod config;
 mod create;
 mod destroy;
 mod error;
 mod inspect;
+mod interfaces;
 mod journal;
 mod lifecycle;
 mod list;
+mod move_volume;
 mod net;
+mod operation;
 mod pending;
 mod plan;
 mod recover;
+mod resize;
 mod running;
+mod snapshot;
+mod template;
 mod view;
 mod volumes;
 
@@ -34,10 +41,14 @@ use crate::stats::CpuMeter;
 use crate::tasks::{TaskLog, Tasks};
 
 pub(crate) use change::{Change, is_indexed, new_size_gib, split_list};
+pub(crate) use clone::CloneRequest;
 pub(crate) use destroy::Destroy;
 pub(crate) use error::GuestError;
 pub(crate) use lifecycle::{Start, Stop};
+pub(crate) use move_volume::Move;
 pub(crate) use plan::Plan;
+pub(crate) use resize::{Resize, Size};
+pub(crate) use snapshot::Feature;
 pub(crate) use view::{RESTRICTED, Values};
 use volumes::Storages;
 

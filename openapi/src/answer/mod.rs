@@ -4,6 +4,7 @@
 mod access;
 mod cluster;
 mod guest;
+mod guest_operation;
 mod node;
 mod oci;
 mod pools;
@@ -21,6 +22,10 @@ pub use access::{
 };
 pub use cluster::{ClusterStatusRow, ClusterTaskRow, NodeRow, ResourceRow, UncoveredGuest};
 pub use guest::{ConfigAnswer, Cpus, GuestRow, GuestState, GuestStatus, HaState, PendingRow};
+pub use guest_operation::{
+    FeatureAnswer, GuestInterface, InterfaceAddress, MigratePreconditions, SnapshotCommand,
+    SnapshotRow,
+};
 pub use node::{DnsSettings, HostsFile, NodeTime, SubscriptionInfo};
 pub use oci::{OciContainer, OciExit, OciRuntime, OciRuntimes};
 pub use pools::PoolRow;

@@ -1,9 +1,16 @@
 //! `/nodes/{node}/lxc`: containers.
 
+mod clone;
 mod config;
 mod create;
+mod interfaces;
+mod migrate;
+mod resize;
 mod rights;
+mod snapshot;
 mod status;
+mod template;
+mod volume;
 
 use axum::extract::State;
 use openapi::Upid;
@@ -26,6 +33,13 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .routes(routes!(config::config, config::update))
         .routes(routes!(config::pending))
         .merge(status::router())
+        .routes(routes!(clone::clone))
+        .routes(routes!(interfaces::interfaces))
+        .routes(routes!(migrate::migrate_preconditions, migrate::migrate))
+        .routes(routes!(resize::resize))
+        .merge(snapshot::router())
+        .routes(routes!(template::template))
+        .routes(routes!(volume::move_volume))
 }
 
 /// A flag as the parameter check leaves it: 0 or 1.

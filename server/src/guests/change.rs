@@ -180,7 +180,7 @@ fn keep_old_volume(config: &mut ContainerConfig, key: &str, old: Option<&str>) {
 }
 
 /// Under the lowest free number.
-fn add_unused(config: &mut ContainerConfig, volume: &VolumeId) {
+pub(super) fn add_unused(config: &mut ContainerConfig, volume: &VolumeId) {
     let text = volume.to_string();
     let known =
         config.current().iter().any(|(key, value)| is_indexed(key, "unused") && value == text);

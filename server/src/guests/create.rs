@@ -19,8 +19,8 @@ use crate::stats;
 use crate::tasks::TaskLog;
 
 /// PVE waits less for the lock of a container that is only to be.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-const LOCK: &str = "create";
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const LOCK: &str = "create";
 /// What nothing more is known of.
 const UNKNOWN_OS: &str = "unmanaged";
 
@@ -203,7 +203,7 @@ impl Guests {
     }
 
     /// The config without its lock is what makes it a container; from then on nothing is undone.
-    fn finish(&self, vmid: Vmid, config: ContainerConfig) -> Result<(), GuestError> {
+    pub(super) fn finish(&self, vmid: Vmid, config: ContainerConfig) -> Result<(), GuestError> {
         let oci = self.0.root.oci_config(&self.0.node, vmid);
         if let Some(dir) = oci.parent() {
             fs_err::create_dir_all(dir).map_err(|err| GuestError::io("oci file", err))?;
@@ -217,7 +217,7 @@ impl Guests {
         self.end_journal(vmid)
     }
 
-    fn end_journal(&self, vmid: Vmid) -> Result<(), GuestError> {
+    pub(super) fn end_journal(&self, vmid: Vmid) -> Result<(), GuestError> {
         Journal::remove(&self.0.root, vmid).map_err(|err| GuestError::io("journal", err))
     }
 

@@ -37,6 +37,12 @@ pub(crate) fn normal(key: &str, value: &str) -> Result<String, GuestError> {
     property_string::print(keys, &values).map_err(|err| wrong(&err))
 }
 
+/// The same interface with a hardware address of its own, for a copy.
+pub(super) fn with_new_address(key: &str, value: &str) -> Result<String, GuestError> {
+    let parts = value.split(',').filter(|part| !part.starts_with("hwaddr="));
+    normal(key, &parts.collect::<Vec<_>>().join(","))
+}
+
 fn check_mtu(key: &str, mtu: &str, bridge: &str) -> Result<(), GuestError> {
     let Ok(text) = fs_err::read_to_string(format!("/sys/class/net/{bridge}/mtu")) else {
         return Ok(()); // a bridge that is not there is the start's affair, as for every net

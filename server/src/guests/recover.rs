@@ -22,6 +22,9 @@ impl Guests {
                 tracing::error!(error = %err, "cannot look for half-made containers: {err}")
             }
         }
+        if let Err(err) = self.blocking(|guests| guests.settle_all()).await {
+            tracing::error!(error = %err, "cannot look for half-changed containers: {err}");
+        }
         let found = self.blocking(|guests| {
             let listening = guests.listening()?;
             let known = guests.0.configs.list(&guests.0.root, &guests.0.node)?;

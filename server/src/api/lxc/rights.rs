@@ -176,7 +176,7 @@ fn part<'a>(value: &'a str, key: &str) -> Option<&'a str> {
 }
 
 /// Of the zone that holds every bridge which is not a network of PVE's own.
-fn bridge_path(net: &str) -> Option<String> {
+pub(super) fn bridge_path(net: &str) -> Option<String> {
     let bridge = part(net, "bridge")?;
     let tag = part(net, "tag").map(|tag| format!("/{tag}")).unwrap_or_default();
     Some(format!("/sdn/zones/localnetwork/{bridge}{tag}"))

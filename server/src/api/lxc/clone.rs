@@ -1,0 +1,79 @@
+//! `POST /nodes/{node}/lxc/{vmid}/clone`.
+
+use axum::extract::State;
+use openapi::answer::ErrorBody;
+use openapi::{Privilege, StorageId, Upid, Vmid};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::migrate::no_such_node;
+use super::rights::bridge_path;
+use crate::app::App;
+use crate::envelope::Data;
+use crate::error::ApiError;
+use crate::extract::{Caller, GuestPath, Params};
+use crate::guests::CloneRequest;
+
+#[derive(Deserialize)]
+pub(super) struct CloneParams {
+    newid: Vmid,
+    snapname: Option<String>,
+    storage: Option<StorageId>,
+    full: Option<u8>,
+    hostname: Option<String>,
+    description: Option<String>,
+    pool: Option<String>,
+    target: Option<String>,
+    bwlimit: Option<Value>,
+}
+
+/// Copy a container.
+#[utoipa::path(
+    post, path = "/nodes/{node}/lxc/{vmid}/clone", tag = "lxc",
+    responses(
+        (status = 200, description = "The task that copies it", body = Data<Upid>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+pub(super) async fn clone(
+    State(app): State<App>,
+    caller: Caller,
+    guest: GuestPath,
+    Params(params): Params<CloneParams>,
+) -> Result<Data<Upid>, ApiError> {
+    if let Some(pool) = &params.pool
+        && !caller.access().config.pools.contains_key(pool.as_str())
+    {
+        return Err(ApiError::die(format_args!("pool '{pool}' does not exist")));
+    }
+    if let Some(target) = &params.target
+        && target != app.node().as_str()
+        && target != "localhost"
+    {
+        return Err(no_such_node(target));
+    }
+    if let Some(storage) = &params.storage {
+        app.guests().require_storage(storage.clone()).await?;
+    }
+    let given = [("bwlimit", params.bwlimit.is_some()), ("pool", params.pool.is_some())];
+    let request = CloneRequest {
+        source: guest.vmid,
+        target: params.newid,
+        snapshot: params.snapname.filter(|name| !name.is_empty()),
+        storage: params.storage,
+        full: params.full.map(|full| full == 1),
+        hostname: params.hostname,
+        description: params.description,
+        without_effect: given
+            .into_iter()
+            .filter_map(|(name, given)| given.then_some(name))
+            .collect(),
+    };
+    let plan = app.guests().plan_clone(request).await?;
+    for storage in plan.storages() {
+        caller.require(Privilege::DatastoreAllocateSpace, &format!("/storage/{storage}"))?;
+    }
+    for path in plan.nets().into_iter().filter_map(bridge_path) {
+        caller.require(Privilege::SdnUse, &path)?;
+    }
+    Ok(Data::new(app.guests().clone_guest(plan, caller.auth()).await?))
+}

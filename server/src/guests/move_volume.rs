@@ -1,0 +1,166 @@
+//! A disk goes to another storage. As `move_volume` of pve-container's `PVE/API2/LXC.pm`, without
+//! its other half, which hands a disk to another container.
+
+use openapi::{AuthId, StorageId, Upid, Vmid, VolumeId};
+use pve_integration::ct_config::{ContainerConfig, MountPoint, MountSource};
+use pve_integration::storage::Version;
+use tokio_util::sync::CancellationToken;
+
+use super::change::{add_unused, is_indexed};
+use super::clone::{copy_volume, with_volume};
+use super::config::check_lock;
+use super::operation::{Operation, named_volumes};
+use super::resize::check_digest;
+use super::volumes::Storages;
+use super::{GuestError, Guests};
+use crate::tasks::TaskLog;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Move {
+    /// A key of the config.
+    pub(crate) disk: String,
+    pub(crate) storage: StorageId,
+    /// Not to be kept as an unused one.
+    pub(crate) delete: bool,
+    pub(crate) digest: Option<String>,
+}
+
+impl Guests {
+    pub(crate) async fn move_volume(
+        &self,
+        vmid: Vmid,
+        request: Move,
+        who: &AuthId,
+    ) -> Result<Upid, GuestError> {
+        let wanted = request.clone();
+        let (operation, volume) =
+            self.blocking(move |guests| guests.begin_move(vmid, &wanted)).await?;
+        let (guests, begun) = (self.clone(), operation.clone());
+        let spawned = self.task("move_volume", vmid, who, move |log, cancel| async move {
+            let work = async {
+                guests.move_now(vmid, request, volume, &log, &cancel).await?;
+                Ok(begun.clone())
+            };
+            guests.settled(vmid, begun.clone(), work).await
+        });
+        if spawned.is_err() {
+            self.blocking(move |guests| guests.settle(vmid, &operation)).await?;
+        }
+        spawned
+    }
+
+    fn begin_move(&self, vmid: Vmid, request: &Move) -> Result<(Operation, VolumeId), GuestError> {
+        let locked = self.lock(vmid)?;
+        check_lock(&locked.config, &[])?;
+        if self.is_running(vmid)? {
+            return Err(GuestError::die("cannot move volumes of a running container"));
+        }
+        let volume = movable(&locked.config, request)?;
+        let digest = locked.digest().map(ToString::to_string).unwrap_or_default();
+        check_digest(request.digest.as_deref(), &digest)?;
+        let storages = Storages::read(&self.0.root, &self.0.node)?;
+        storages.require(volume.storage())?.existing(&volume)?;
+        storages.require_rootdir(&request.storage)?;
+        let mut operation =
+            Operation::new("disk").on(&storages, vmid, std::slice::from_ref(&request.storage))?;
+        if request.delete {
+            operation.doomed.push(volume.to_string());
+        }
+        self.begin(vmid, locked, &operation)?;
+        Ok((operation, volume))
+    }
+
+    async fn move_now(
+        &self,
+        vmid: Vmid,
+        request: Move,
+        volume: VolumeId,
+        log: &TaskLog,
+        cancel: &CancellationToken,
+    ) -> Result<(), GuestError> {
+        log.line(format!("moving volume '{volume}' to storage '{}'", request.storage));
+        let storages = Storages::read(&self.0.root, &self.0.node)?;
+        let from = (&volume, Version::Current);
+        let (made, bytes) = copy_volume(&storages, from, (&request.storage, vmid), cancel).await?;
+        let made = self
+            .blocking(move |guests| {
+                let mut locked = guests.lock(vmid)?;
+                let value = locked.config.get(&request.disk).unwrap_or_default().to_owned();
+                let storages = Storages::read(&guests.0.root, &guests.0.node)?;
+                let base = if locked.config.template() {
+                    storages.require(made.storage())?.make_base(&made)?
+                } else {
+                    made.clone()
+                };
+                locked.config.set(&request.disk, with_volume(&request.disk, &value, &base, bytes)?);
+                if !request.delete {
+                    add_unused(&mut locked.config, &volume);
+                }
+                locked.commit()?;
+                Ok(base)
+            })
+            .await?;
+        log.line(format!("moved to volume '{made}'"));
+        Ok(())
+    }
+}
+
+fn movable(config: &ContainerConfig, request: &Move) -> Result<VolumeId, GuestError> {
+    let key = &request.disk;
+    if is_indexed(key, "unused") {
+        return Err(GuestError::die(format!(
+            "cannot move volume '{key}', only configured volumes can be moved to another storage"
+        )));
+    }
+    let value = config.get(key);
+    let value = value.ok_or_else(|| GuestError::die(format!("disk '{key}' does not exist")))?;
+    let volume = match MountPoint::parse(key, value).map_err(GuestError::value)?.source {
+        MountSource::Volume(volume) => volume,
+        MountSource::Bind(_) => return Err(GuestError::die("cannot copy volumes of type bind")),
+        MountSource::Device(_) => {
+            return Err(GuestError::die("cannot copy volumes of type device"));
+        }
+    };
+    let mut without_current = config.clone();
+    without_current.remove(key);
+    let kept =
+        config.snapshots().next().is_some() && named_volumes(&without_current).contains(&volume);
+    if request.delete && kept {
+        return Err(GuestError::die(
+            "you can't move a volume with snapshots and delete the source",
+        ));
+    }
+    Ok(volume)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const CONFIG: &[u8] = b"mp0: /srv,mp=/srv\nmp1: local:100/vm-100-disk-1.raw,mp=/data\n\
+        rootfs: local:100/vm-100-disk-0.raw\nunused0: local:100/vm-100-disk-3.raw\n\n\
+        [s1]\nrootfs: local:100/vm-100-disk-0.raw\nsnaptime: 1\n";
+
+    #[rstest]
+    #[case::unused("unused0", true, "only configured volumes can be moved to another storage")]
+    #[case::bind("mp0", true, "cannot copy volumes of type bind")]
+    #[case::snapshots("rootfs", true, "move a volume with snapshots and delete the source")]
+    #[case::missing("mp7", true, "disk 'mp7' does not exist")]
+    fn refuses(#[case] disk: &str, #[case] delete: bool, #[case] message: &str) {
+        let storage = "other".parse().unwrap();
+        let request = Move { disk: disk.to_owned(), storage, delete, digest: None };
+        let err = movable(&ContainerConfig::parse(CONFIG), &request).unwrap_err().to_string();
+        assert!(err.ends_with(message), "{err}");
+    }
+
+    #[rstest]
+    #[case("rootfs", false)]
+    #[case("mp1", true)]
+    fn takes(#[case] disk: &str, #[case] delete: bool) {
+        let storage = "other".parse().unwrap();
+        let request = Move { disk: disk.to_owned(), storage, delete, digest: None };
+        movable(&ContainerConfig::parse(CONFIG), &request).unwrap();
+    }
+}
