@@ -3,6 +3,7 @@
 use std::io;
 
 use openapi::{AuthId, Upid, Vmid, VolumeId};
+use pve_integration::access::edit::forget_guest;
 use pve_integration::ct_config::{ContainerConfig, Section};
 
 use super::change::{check_protection, is_indexed, is_owned};
@@ -79,6 +80,8 @@ impl Guests {
         remove_file(&lxc.join("config")).map_err(io_error)?;
         remove_empty(&lxc).map_err(io_error)?;
         remove_file(&self.0.root.container_log(vmid)).map_err(io_error)?;
+        forget_guest(&self.0.root, vmid)
+            .map_err(|err| GuestError::io(format!("CT {vmid}"), io::Error::other(err)))?;
         Ok(locked.remove()?)
     }
 }

@@ -77,3 +77,14 @@ fn members_need_rights_of_their_own() {
     let other = daemon.request_as(&ann, "GET", "/pools", &[("poolid", "p2")]);
     assert_eq!(other.line(), "403 Permission check failed (/pool/p2, Pool.Audit)");
 }
+
+#[test]
+fn a_destroyed_container_leaves_no_rights_to_the_next_of_its_number() {
+    let daemon = with_guest().start();
+    daemon.post("/pools", &[("poolid", "p1")]).data();
+    daemon.put("/pools/p1", &[("vms", "100")]).data();
+    let destroy = daemon.delete("/nodes/pve1/lxc/100");
+    daemon.task(&destroy).ok();
+    let text = fs_err::read_to_string(daemon.root().join("etc/pve/user.cfg")).unwrap();
+    assert!(text.contains("pool:p1::::\n") && !text.contains("100"), "{text}");
+}

@@ -206,6 +206,17 @@ fn a_guest_is_in_one_pool() {
 }
 
 #[test]
+fn a_guest_that_is_gone_leaves_no_rights_behind() {
+    let (_dir, root) = world();
+    forget_guest(&root, "999".parse().unwrap()).unwrap();
+    assert_eq!(fs::read_to_string(root.user_cfg()).unwrap(), WORLD);
+    forget_guest(&root, "102".parse().unwrap()).unwrap();
+    let text = fs::read_to_string(root.user_cfg()).unwrap();
+    assert!(text.contains("/vms/100") && text.contains("pool:p1:"), "{text}");
+    assert!(!text.contains("102"), "{text}");
+}
+
+#[test]
 fn only_an_empty_pool_is_deleted() {
     let (_dir, root) = world();
     let gone = Inventory { guest: &|_| false, storage: &|_| false };
