@@ -75,3 +75,15 @@ fn async_http_and_ffi_stay_in_their_rooms() {
         }
     }
 }
+
+#[test]
+fn the_readme_counts_the_served_methods() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let parity = fs_err::read_to_string(root.join("openapi/parity.toml")).unwrap();
+    let readme = fs_err::read_to_string(root.join("README.md")).unwrap();
+    let entries = parity.lines().filter(|line| line.starts_with('"')).count();
+    let served = parity.matches("status = \"served\"").count();
+
+    let sentence = format!("{entries} methods of PVE's API that concern containers, {served} are");
+    assert!(readme.contains(&sentence), "README.md should say: {sentence}");
+}
