@@ -86,5 +86,5 @@ fn a_destroyed_container_leaves_no_rights_to_the_next_of_its_number() {
     let destroy = daemon.delete("/nodes/pve1/lxc/100");
     daemon.task(&destroy).ok();
     let text = fs_err::read_to_string(daemon.root().join("etc/pve/user.cfg")).unwrap();
-    assert!(text.contains("pool:p1::::\n") && !text.contains("100"), "{text}");
+    assert!(text.contains("pool:p1::::\n") && !text.contains("/vms/100"), "{text}");
 }
