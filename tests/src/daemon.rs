@@ -1,6 +1,6 @@
 //! The real daemon on a root of its own, killed and looked after when the test ends.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -98,14 +98,14 @@ impl Daemon {
     /// Start it, on the root as it is, and wait until it answers.
     pub fn launch(&mut self) {
         assert!(self.child.is_none(), "it runs already");
-        // Free a moment ago. Whoever took it since makes the daemon fail and says so in its log.
-        self.address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let said_before = self.log().len();
         let log =
             fs_err::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
         let child = Command::new(binary("proxmox-lxcri"))
             .args(["serve", "--node", NODE, "--root"])
             .arg(&self.root)
-            .args(["--listen", &self.address.to_string()])
+            // Its own choice, read from its log: a port that we choose may be another test's by then.
+            .args(["--listen", "127.0.0.1:0"])
             .args(&self.options)
             .args((!self.tls).then_some("--plain-http"))
             .env("NO_COLOR", "1")
@@ -116,12 +116,15 @@ impl Daemon {
             .unwrap();
         self.child = Some(child);
         let deadline = Instant::now() + Duration::from_secs(30);
-        while TcpStream::connect(self.address).is_err() {
+        self.address = loop {
+            if let Some(address) = listening_on(&self.log()[said_before..]) {
+                break address;
+            }
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "the daemon ended, {}: {}", ended.unwrap(), self.log());
             assert!(Instant::now() < deadline, "the daemon does not listen: {}", self.log());
             std::thread::sleep(Duration::from_millis(5));
-        }
+        };
         if self.token.is_empty() {
             let token = fs_err::read_to_string(self.root.join("root-token")).unwrap();
             token.trim().clone_into(&mut self.token);
@@ -267,4 +270,11 @@ impl Drop for Daemon {
 #[expect(clippy::print_stderr, reason = "libtest captures it and shows it with the failure")]
 fn writeln_to_test_output(text: &str) {
     eprintln!("{text}");
+}
+
+/// What the daemon says once its socket takes connections.
+fn listening_on(log: &str) -> Option<SocketAddr> {
+    let whole_lines = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let line = whole_lines.into_iter().find(|line| line.contains("listening on http"))?;
+    line.rsplit_once("address=")?.1.trim().parse().ok()
 }
