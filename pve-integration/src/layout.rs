@@ -162,11 +162,6 @@ impl Root {
         self.0.join("var/lib/proxmox-lxcri")
     }
 
-    /// There while a container is being created, so that a restart finds what was left half done.
-    pub fn creating(&self, vmid: Vmid) -> PathBuf {
-        self.state_dir().join(format!("creating/{vmid}"))
-    }
-
     /// The cgroup all guests of this root lie in. PVE's own name on a real host; elsewhere one of
     /// this prefix alone, so that two roots on one machine never meet in a guest's cgroup.
     pub fn cgroup_parent(&self) -> String {

@@ -16,6 +16,7 @@ mod lifecycle;
 mod list;
 mod move_volume;
 mod net;
+mod note;
 mod operation;
 mod pending;
 mod plan;

@@ -4,7 +4,6 @@
 #[cfg(test)]
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::OnceLock;
 
 use axum::http::{Method as Verb, Uri};
 use openapi::schema::{Method, methods};
@@ -15,17 +14,6 @@ use crate::target;
 
 /// The one variable that takes the rest of the path, slashes and all (a volume's name has them).
 const GREEDY: &str = "/content/{volume}";
-
-/// Methods of PVE's that clients need and the table, which is about containers, leaves out.
-const BESIDE: &str = r#"[
-    {"path": "/", "method": "GET", "name": "index", "permissions": {"user": "all"},
-     "parameters": {}, "returns": {"type": "array"}},
-    {"path": "/nodes/{node}/qemu", "method": "GET", "name": "vmlist", "proxyto": "node",
-     "permissions": {"user": "all"},
-     "parameters": {"node": {"type": "string", "format": "pve-node"},
-                    "full": {"type": "boolean", "optional": true}},
-     "returns": {"type": "array"}}
-]"#;
 
 pub(crate) struct Routes(matchit::Router<Route>);
 
@@ -83,16 +71,6 @@ impl Routes {
     }
 }
 
-fn declaration(verb: &str, template: &str) -> Option<&'static Method> {
-    static TABLE: OnceLock<Vec<Method>> = OnceLock::new();
-    methods().get(verb, template).or_else(|| {
-        let beside = TABLE.get_or_init(|| {
-            serde_json::from_str(BESIDE).expect("every test of the router reads the text")
-        });
-        beside.iter().find(|method| method.method == verb && method.path == template)
-    })
-}
-
 fn normal(path: &str) -> String {
     let mut normal = String::with_capacity(path.len());
     for part in target::parts(path) {
@@ -106,7 +84,7 @@ impl Verbs {
     fn of(template: &str, item: &PathItem) -> Self {
         let declared = |served: bool, verb: &str| {
             served.then(|| {
-                declaration(verb, template).unwrap_or_else(|| {
+                methods().get(verb, template).unwrap_or_else(|| {
                     panic!("{verb} {template} is served but not in the method table")
                 })
             })

@@ -15,6 +15,7 @@ use super::change::is_indexed;
 use super::config::check_lock;
 use super::create::{LOCK, LOCK_TIMEOUT, Taken};
 use super::journal::Journal;
+use super::note::Note as _;
 use super::operation::{Operation, copy};
 use super::volumes::Storages;
 use super::{GuestError, Guests, net, snapshot};

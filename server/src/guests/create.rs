@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::journal::{Journal, Worker};
 use super::lifecycle::Start;
+use super::note::Note as _;
 use super::volumes::Storages;
 use super::{GuestError, Guests, Plan};
 use crate::runtime::{Runtime as _, RuntimeError};

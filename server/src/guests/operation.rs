@@ -3,17 +3,13 @@
 //! and by the next daemon if this one was killed in between. What the config says by then decides
 //! which volumes stay.
 
-use std::io;
-use std::path::PathBuf;
-
 use openapi::{StorageId, Vmid, VolumeId};
-use pve_integration::atomic;
 use pve_integration::ct_config::{ConfigError, ContainerConfig, Locked, Section};
-use pve_integration::layout::Root;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::change::{is_indexed, is_owned};
+use super::note::Note;
 use super::volumes::Storages;
 use super::{GuestError, Guests, snapshot};
 use crate::runtime::RuntimeError;
@@ -51,48 +47,10 @@ impl Operation {
         }
         Ok(self)
     }
-
-    pub(super) fn write(&self, root: &Root, vmid: Vmid) -> io::Result<()> {
-        let path = path(root, vmid);
-        if let Some(dir) = path.parent() {
-            fs_err::create_dir_all(dir)?;
-        }
-        atomic::write(&path, 0o600, &serde_json::to_vec(self)?)
-    }
-
-    fn remove(root: &Root, vmid: Vmid) -> io::Result<()> {
-        match fs_err::remove_file(path(root, vmid)) {
-            Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
-            Ok(()) | Err(_) => Ok(()),
-        }
-    }
-
-    /// Every one there is. One that was never written whole had not begun.
-    fn all(root: &Root) -> io::Result<Vec<(Vmid, Self)>> {
-        let names = match fs_err::read_dir(folder(root)) {
-            Ok(names) => names,
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(err) => return Err(err),
-        };
-        let mut found = Vec::new();
-        for name in names {
-            let name = name?;
-            let vmid = name.file_name().to_str().and_then(|name| name.parse().ok());
-            if let Some(vmid) = vmid {
-                let bytes = fs_err::read(name.path())?;
-                found.push((vmid, serde_json::from_slice(&bytes).unwrap_or_default()));
-            }
-        }
-        Ok(found)
-    }
 }
 
-fn folder(root: &Root) -> PathBuf {
-    root.state_dir().join("changing")
-}
-
-fn path(root: &Root, vmid: Vmid) -> PathBuf {
-    folder(root).join(vmid.to_string())
+impl Note for Operation {
+    const FOLDER: &'static str = "changing";
 }
 
 impl Guests {

@@ -7,6 +7,7 @@ use pve_integration::tasks::process;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::journal::{Journal, Worker};
+use super::note::Note as _;
 use super::{GuestError, Guests};
 
 impl Guests {

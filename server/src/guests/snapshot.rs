@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::change::{add_unused, is_indexed};
 use super::config::check_lock;
 use super::lifecycle::Start;
+use super::note::Note as _;
 use super::operation::{Operation, copy};
 use super::view::{self, Values};
 use super::volumes::Storages;

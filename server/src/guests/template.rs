@@ -5,6 +5,7 @@ use pve_integration::ct_config::{ContainerConfig, MountPoint, MountSource};
 
 use super::clone::with_volume;
 use super::config::check_lock;
+use super::note::Note as _;
 use super::operation::Operation;
 use super::volumes::Storages;
 use super::{GuestError, Guests};

@@ -4,6 +4,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::journal::Journal;
+use super::note::Note as _;
 use super::*;
 use crate::tasks::TaskState;
 

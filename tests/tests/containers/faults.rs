@@ -29,6 +29,14 @@ fn edit(daemon: &Daemon, vmid: u32, change: impl FnOnce(String) -> String) {
     fs_err::write(&path, change(text)).unwrap();
 }
 
+/// Put `line` where the key's own line was.
+fn replace_key(daemon: &Daemon, vmid: u32, key: &str, line: &str) {
+    edit(daemon, vmid, |text| {
+        let others = text.lines().filter(|line| !line.starts_with(&format!("{key}:")));
+        others.chain([line]).map(|line| format!("{line}\n")).collect()
+    });
+}
+
 fn rootfs_of(guest: &Guest<'_>) -> String {
     guest.config()["rootfs"].as_str().unwrap().to_owned()
 }
@@ -43,14 +51,7 @@ fn rootfs_of(guest: &Guest<'_>) -> String {
 fn an_entrypoint_that_cannot_run(#[case] entrypoint: &str, #[case] words: &[&str]) {
     let daemon = daemon();
     let guest = daemon.create(100, BUSYBOX, &[SUBVOL, SMALL, UNPRIVILEGED]);
-    edit(&daemon, 100, |text| {
-        let kept: String = text
-            .lines()
-            .filter(|line| !line.starts_with("entrypoint:"))
-            .map(|line| format!("{line}\n"))
-            .collect();
-        format!("{kept}entrypoint: {entrypoint}\n")
-    });
+    replace_key(&daemon, 100, "entrypoint", &format!("entrypoint: {entrypoint}"));
     start_fails(&daemon, &guest, words);
     // And is no obstacle once it is put right.
     assert_eq!(guest.put_config(&[("entrypoint", "/bin/true")]).status, 200);
@@ -92,23 +93,9 @@ fn a_rootfs_line_that_leads_nowhere(#[case] line: &str, #[case] words: &[&str]) 
     let daemon = daemon();
     let guest = daemon.create(100, BUSYBOX, &[SUBVOL, SMALL, UNPRIVILEGED]);
     let right = rootfs_of(&guest);
-    edit(&daemon, 100, |text| {
-        let kept: String = text
-            .lines()
-            .filter(|line| !line.starts_with("rootfs:"))
-            .map(|line| format!("{line}\n"))
-            .collect();
-        format!("{kept}{line}\n")
-    });
+    replace_key(&daemon, 100, "rootfs", line);
     start_fails(&daemon, &guest, words);
-    edit(&daemon, 100, |text| {
-        let kept: String = text
-            .lines()
-            .filter(|line| !line.starts_with("rootfs:"))
-            .map(|line| format!("{line}\n"))
-            .collect();
-        format!("{kept}rootfs: {right}\n")
-    });
+    replace_key(&daemon, 100, "rootfs", &format!("rootfs: {right}"));
     guest.destroy();
 }
 
