@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 build=(gcc libc6-dev make pkg-config ca-certificates libjson-c-dev libcap-dev libseccomp-dev)
 demo=("${build[@]}" busybox-static curl e2fsprogs iproute2 jq mount procps util-linux)
 test=("${demo[@]}" kmod python3 python3-venv tar user-mode-linux xz-utils zstd)
-bench=("${build[@]}" busybox-static crun e2fsprogs python3 util-linux)
+bench=("${build[@]}" busybox-static crun e2fsprogs python3 util-linux wrk)
 valgrind=("${build[@]}" valgrind)
 
 nextest_version=0.9.143

@@ -1,16 +1,16 @@
 //! What a container costs: our monitor alone and our daemon over HTTP beside `crun run`, all with the
-//! same bundle of `/bin/true`, interleaved round by round on one machine. Prints a table and writes it
-//! as JSON. `bench/run` builds it and says where.
-#![expect(clippy::unwrap_used, reason = "a bench that cannot measure has nothing better to do")]
+//! same bundle of `/bin/true`, interleaved round by round on one machine.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tests::{Client, Content, Daemon, NODE, binary, eventually, form, processes_of, rootfs};
+
+use crate::report::{Budget, memory, mib, quantile, rounded};
 
 /// Times by what they are of, in milliseconds.
 type Times = BTreeMap<&'static str, Vec<f64>>;
@@ -24,8 +24,7 @@ const HTTP_START: &str = "HTTP POST start, to RUNNING";
 const HTTP_DELETE: &str = "HTTP delete, to the task's end";
 const HTTP_READ: &str = "HTTP GET status/current";
 
-fn main() {
-    let out = std::env::args().nth(1).expect("the file to write");
+pub(crate) fn measure() -> Value {
     let rounds = std::env::var("LXCRI_ROUNDS").map_or(60, |text| text.parse().unwrap());
     let daemon = Daemon::start();
     rootfs(&daemon.templates(), "busybox.tar.gz", &Content::default());
@@ -70,7 +69,7 @@ fn main() {
     api.delete(102);
     api.delete(100);
 
-    let result = result(
+    result(
         &times,
         rounds,
         [
@@ -78,9 +77,7 @@ fn main() {
             ("daemon, idle after the rounds", idle),
             ("monitor of a sleeping container", of_monitor),
         ],
-    );
-    print(&result).unwrap();
-    fs_err::write(&out, serde_json::to_string_pretty(&result).unwrap() + "\n").unwrap();
+    )
 }
 
 fn milliseconds(work: impl FnOnce()) -> f64 {
@@ -236,32 +233,7 @@ impl Api {
     }
 }
 
-/// Resident and proportional set, in KiB.
-fn memory(pid: u32) -> (u64, u64) {
-    let text =
-        fs_err::read_to_string(Path::new("/proc").join(pid.to_string()).join("smaps_rollup"))
-            .unwrap();
-    let field = |name: &str| -> u64 {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
-    };
-    (field("Rss:"), field("Pss:"))
-}
-
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    // Nearest rank; the share is between 0 and 1 and the list is short.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a rank in a short list"
-    )]
-    let rank = (share * sorted.len() as f64).ceil() as usize;
-    sorted[rank.clamp(1, sorted.len()) - 1]
-}
-
 fn result(times: &Times, rounds: u32, memory: [(&str, (u64, u64)); 3]) -> Value {
-    let tenth = |value: f64| (value * 100.0).round() / 100.0;
     let order = [
         CRUN,
         MONITOR_RUNNING,
@@ -278,81 +250,26 @@ fn result(times: &Times, rounds: u32, memory: [(&str, (u64, u64)); 3]) -> Value 
         .map(|name| {
             let mut sorted = times[name].clone();
             sorted.sort_by(f64::total_cmp);
-            median.insert(*name, quantile(&sorted, 0.5));
-            json!({"what": name, "median_ms": tenth(quantile(&sorted, 0.5)), "p99_ms": tenth(quantile(&sorted, 0.99))})
+            let [half, most] = [0.5, 0.99].map(|share| quantile(&sorted, share));
+            median.insert(*name, half);
+            json!({"what": name, "median_ms": rounded(half), "p99_ms": rounded(most)})
         })
         .collect();
     let sizes: Vec<_> = memory
         .iter()
         .map(|(name, (rss, pss))| json!({"what": name, "rss_kib": rss, "pss_kib": pss}))
         .collect();
-    let budget = |what: &str, value: f64, limit: f64, unit: &str| json!({"what": what, "value": tenth(value), "limit": tenth(limit), "unit": unit, "met": value <= limit});
-    #[expect(clippy::cast_precision_loss, reason = "memory sizes are far below 2^52 KiB")]
-    let mib = |kib: u64| kib as f64 / 1024.0;
+    let most = |what: &str, value, limit, unit| Budget::most(what.to_owned(), value, limit, unit);
     let budgets = [
-        budget(
+        most(
             "start over HTTP within 1.5 x crun + 15 ms",
             median[HTTP_START],
             1.5 * median[CRUN] + 15.0,
             "ms",
         ),
-        budget("create over HTTP 20 times faster than 2 s", median[HTTP_CREATE], 100.0, "ms"),
-        budget("monitor's proportional memory", mib(memory[2].1.1), 4.0, "MiB"),
-        budget("idle daemon's resident memory", mib(memory[1].1.0), 25.0, "MiB"),
+        most("create over HTTP 20 times faster than 2 s", median[HTTP_CREATE], 100.0, "ms"),
+        most("monitor's proportional memory", mib(memory[2].1.1), 4.0, "MiB"),
+        most("idle daemon's resident memory", mib(memory[1].1.0), 25.0, "MiB"),
     ];
-    let crun = Command::new("crun").arg("--version").output().unwrap().stdout;
-    json!({
-        "rounds": rounds,
-        "kernel": fs_err::read_to_string("/proc/sys/kernel/osrelease").unwrap().trim(),
-        "cpus": std::thread::available_parallelism().unwrap().get(),
-        "crun": String::from_utf8_lossy(&crun).lines().next(),
-        "times": rows,
-        "memory": sizes,
-        "budgets": budgets,
-    })
-}
-
-fn print(result: &Value) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    let rows = |key: &str| result[key].as_array().unwrap().clone();
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    writeln!(
-        out,
-        "/bin/true, medians of {} interleaved rounds; {}",
-        result["rounds"],
-        text(&result["crun"])
-    )?;
-    writeln!(out, "{:<34}{:>12}{:>12}", "", "median ms", "p99 ms")?;
-    for row in rows("times") {
-        writeln!(
-            out,
-            "{:<34}{:>12}{:>12}",
-            text(&row["what"]),
-            row["median_ms"].to_string(),
-            row["p99_ms"].to_string()
-        )?;
-    }
-    writeln!(out, "\n{:<34}{:>12}{:>12}", "", "RSS KiB", "PSS KiB")?;
-    for row in rows("memory") {
-        writeln!(
-            out,
-            "{:<34}{:>12}{:>12}",
-            text(&row["what"]),
-            row["rss_kib"].to_string(),
-            row["pss_kib"].to_string()
-        )?;
-    }
-    writeln!(out)?;
-    for row in rows("budgets") {
-        let met = if row["met"] == true { "met" } else { "MISSED" };
-        let (what, unit) = (text(&row["what"]), text(&row["unit"]));
-        writeln!(
-            out,
-            "{:<44}{:>8} of {:>7} {unit}: {met}",
-            what,
-            row["value"].to_string(),
-            row["limit"].to_string()
-        )?;
-    }
-    Ok(())
+    json!({ "rounds": rounds, "times": rows, "memory": sizes, "budgets": Budget::json(&budgets) })
 }
