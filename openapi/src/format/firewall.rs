@@ -1,8 +1,8 @@
-//! Formats of firewall rules. PVE hands addresses to Perl's Net::IP; of its messages only the
-//! common one is kept. Names of services and protocols are this machine's, as in PVE.
+//! Formats of firewall rules, which the rules' own check asks too. PVE hands addresses to Perl's
+//! Net::IP, whose messages these are. Names of services and protocols are this machine's, as in PVE.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::sync::OnceLock;
 
 use super::net::{is_ipv4, is_ipv6, prefix_length};
@@ -40,50 +40,91 @@ fn items(text: &str) -> Result<Vec<&str>, String> {
     Ok(if text.is_empty() { Vec::new() } else { text.split(',').collect() })
 }
 
-/// An IP set, an alias, or addresses, networks and one range, all of one family.
 pub(super) fn addresses(text: &str) -> Result<(), String> {
+    address_list(text).map(drop)
+}
+
+/// An IP set, an alias, or addresses, networks and one range, all of one family: 4 or 6, where the
+/// text tells.
+pub fn address_list(text: &str) -> Result<Option<u8>, String> {
     let set = text.strip_prefix('+').is_some_and(|name| all(name, |c| !c.is_whitespace()));
     if set {
-        return ensure(text.chars().count() <= 65, || "ipset name too long".to_owned());
+        ensure(text.chars().count() <= 65, || "ipset name too long".to_owned())?;
+        return Ok(None);
     }
     if is_alias(text) {
-        return ensure(text.len() <= 64, || "alias name too long".to_owned());
+        ensure(text.len() <= 64, || "alias name too long".to_owned())?;
+        return Ok(None);
     }
     let list = items(text)?;
     let mut family = None;
     for item in &list {
-        let version = version(item)
-            .ok_or_else(|| format!("invalid IP address: Invalid chars in IP {item}"))?;
+        let version = version(item).map_err(|err| format!("invalid IP address: {err}"))?;
         ensure(family.is_none_or(|family| family == version), || {
             format!("detected mixed ipv4/ipv6 addresses in address list '{text}'")
         })?;
         family = Some(version);
     }
     let range = list.iter().any(|item| item.contains('-'));
-    ensure(!range || list.len() == 1, || "you can't use a range in a list".to_owned())
+    ensure(!range || list.len() == 1, || "you can't use a range in a list".to_owned())?;
+    Ok(family)
 }
 
 /// 4 or 6 for an address, a network without host bits, or a range that does not run backwards.
-fn version(item: &str) -> Option<u8> {
-    if let Some((low, high)) = item.split_once('-') {
+fn version(item: &str) -> Result<u8, String> {
+    if let Some((low, high)) = item.split_once('-').filter(|(low, _)| !low.trim().is_empty()) {
         let (low, high) = (low.trim(), high.trim());
-        let v4 = |text: &str| text.parse::<Ipv4Addr>().ok();
-        let v6 = |text: &str| text.parse::<Ipv6Addr>().ok();
-        let v4 = v4(low).zip(v4(high)).map(|(low, high)| (low <= high, 4));
-        let v6 = v6(low).zip(v6(high)).map(|(low, high)| (low <= high, 6));
-        return v4.or(v6).and_then(|(forwards, version)| forwards.then_some(version));
+        let (first, last) = (binary(low)?, binary(high)?);
+        ensure(first.len() == last.len(), || {
+            format!("Begin and End addresses have different IP versions - {low} - {high}")
+        })?;
+        ensure(first <= last, || {
+            format!("Begin address is greater than End address {low} - {high}")
+        })?;
+        return Ok(family(&first));
     }
-    let (address, length) = match item.split_once('/') {
-        Some((address, length)) => (address, Some(u32::try_from(prefix_length(length)?).ok()?)),
-        None => (item, None),
+    let Some((address, length)) = item.split_once('/') else {
+        return binary(item).map(|bits| family(&bits));
     };
-    let (bits, width, version) = match address.parse::<Ipv4Addr>() {
-        Ok(v4) => (u128::from(u32::from(v4)) << 96, 32, 4),
-        Err(_) => (u128::from(address.parse::<Ipv6Addr>().ok()?), 128, 6),
+    let bits = binary(address)?;
+    let Some(length) = prefix_length(length) else {
+        return Err(format!("Invalid chars in IP {item}"));
     };
-    let length = length.unwrap_or(width);
-    let host = bits.checked_shl(length).unwrap_or(0);
-    (length <= width && host == 0).then_some(version)
+    let host = usize::try_from(length).ok().and_then(|length| bits.get(length..));
+    let Some(host) = host else {
+        return Err(format!("Prefix length {length} is longer than IP address ({})", bits.len()));
+    };
+    ensure(!host.contains('1'), || format!("Invalid prefix {bits}/{length}"))?;
+    Ok(family(&bits))
+}
+
+fn family(bits: &str) -> u8 {
+    if bits.len() == 32 { 4 } else { 6 }
+}
+
+/// An address as zeros and ones. Net::IP fills up an IPv4 address whose last parts are left out.
+fn binary(address: &str) -> Result<String, String> {
+    if address.contains(':') {
+        let v6 = address.parse::<Ipv6Addr>();
+        let bits = v6.map(|v6| format!("{:0128b}", u128::from(v6)));
+        return bits.map_err(|_| format!("Invalid IP address {address}"));
+    }
+    ensure(all(address, |c| c.is_ascii_digit() || c == '.'), || {
+        format!("Invalid chars in IP {address}")
+    })?;
+    ensure(!address.starts_with('.'), || format!("Invalid IP {address} - starts with a dot"))?;
+    ensure(!address.ends_with('.'), || format!("Invalid IP {address} - ends with a dot"))?;
+    let quads: Vec<&str> = address.split('.').collect();
+    ensure(quads.len() <= 4, || format!("Invalid IP address {address}"))?;
+    ensure(!quads.contains(&""), || format!("Empty quad in IP address {address}"))?;
+    let mut bits = String::with_capacity(32);
+    for quad in quads.iter().chain(&["0"; 3]).take(4) {
+        let value = quad
+            .parse::<u8>()
+            .map_err(|_| format!("Invalid quad in IP address {address} - {quad}"))?;
+        bits += &format!("{value:08b}");
+    }
+    Ok(bits)
 }
 
 pub(super) fn source_ports(text: &str) -> Result<(), String> {
@@ -94,8 +135,8 @@ pub(super) fn destination_ports(text: &str) -> Result<(), String> {
     ports(text, true)
 }
 
-/// Numbers, ranges and names of services; destinations also took names of ICMP types once.
-fn ports(text: &str, destination: bool) -> Result<(), String> {
+/// Numbers, ranges and names of services; the destination took names of ICMP types once.
+pub fn ports(text: &str, icmp_names: bool) -> Result<(), String> {
     let number = |port: &str| {
         let value = prefix_length(port)?;
         Some(ensure(value <= 65535, || format!("invalid port '{port}'")).map(|()| value))
@@ -112,7 +153,7 @@ fn ports(text: &str, destination: bool) -> Result<(), String> {
         } else if let Some(port) = number(item) {
             port?;
             count += 1;
-        } else if destination && is_icmp_type(item) {
+        } else if icmp_names && is_any_icmp_type(item) {
             icmp = true;
         } else {
             ensure(services().contains(item), || format!("invalid port '{item}'"))?;
@@ -123,10 +164,12 @@ fn ports(text: &str, destination: bool) -> Result<(), String> {
 }
 
 pub(super) fn icmp_type(text: &str) -> Result<(), String> {
-    ensure(text.is_empty() || is_icmp_type(text), || format!("invalid icmp-type value '{text}'"))
+    ensure(text.is_empty() || is_any_icmp_type(text), || {
+        format!("invalid icmp-type value '{text}'")
+    })
 }
 
-pub(super) fn protocol(text: &str) -> Result<(), String> {
+pub fn protocol(text: &str) -> Result<(), String> {
     ensure(!super::is_true(text) || protocols().contains(text), || {
         format!("unknown protocol '{text}'")
     })
@@ -155,59 +198,80 @@ fn protocols() -> &'static BTreeSet<String> {
     })
 }
 
-/// What iptables and ip6tables know.
-fn is_icmp_type(text: &str) -> bool {
-    const NAMES: &[&str] = &[
-        "TOS-host-redirect",
-        "TOS-host-unreachable",
-        "TOS-network-redirect",
-        "TOS-network-unreachable",
-        "address-mask-reply",
-        "address-mask-request",
-        "address-unreachable",
-        "any",
-        "bad-header",
-        "beyond-scope",
-        "communication-prohibited",
-        "destination-unreachable",
-        "echo-reply",
-        "echo-request",
-        "failed-policy",
-        "fragmentation-needed",
-        "host-precedence-violation",
-        "host-prohibited",
-        "host-redirect",
-        "host-unknown",
-        "host-unreachable",
-        "ip-header-bad",
-        "neighbor-advertisement",
-        "neighbor-solicitation",
-        "neighbour-advertisement",
-        "neighbour-solicitation",
-        "network-prohibited",
-        "network-redirect",
-        "network-unknown",
-        "network-unreachable",
-        "no-route",
-        "packet-too-big",
-        "parameter-problem",
-        "port-unreachable",
-        "precedence-cutoff",
-        "protocol-unreachable",
-        "redirect",
-        "reject-route",
-        "required-option-missing",
-        "router-advertisement",
-        "router-solicitation",
-        "source-quench",
-        "source-route-failed",
-        "time-exceeded",
-        "timestamp-reply",
-        "timestamp-request",
-        "ttl-zero-during-reassembly",
-        "ttl-zero-during-transit",
-        "unknown-header-type",
-        "unknown-option",
-    ];
-    NAMES.binary_search(&text).is_ok()
+fn is_any_icmp_type(text: &str) -> bool {
+    is_icmp_type(text, 4) || is_icmp_type(text, 6)
 }
+
+/// What iptables knows, or ip6tables.
+pub fn is_icmp_type(text: &str, version: u8) -> bool {
+    let names = if version == 6 { ICMPV6_TYPES } else { ICMP_TYPES };
+    names.binary_search(&text).is_ok()
+}
+
+const ICMP_TYPES: &[&str] = &[
+    "TOS-host-redirect",
+    "TOS-host-unreachable",
+    "TOS-network-redirect",
+    "TOS-network-unreachable",
+    "address-mask-reply",
+    "address-mask-request",
+    "any",
+    "communication-prohibited",
+    "destination-unreachable",
+    "echo-reply",
+    "echo-request",
+    "fragmentation-needed",
+    "host-precedence-violation",
+    "host-prohibited",
+    "host-redirect",
+    "host-unknown",
+    "host-unreachable",
+    "ip-header-bad",
+    "network-prohibited",
+    "network-redirect",
+    "network-unknown",
+    "network-unreachable",
+    "parameter-problem",
+    "port-unreachable",
+    "precedence-cutoff",
+    "protocol-unreachable",
+    "redirect",
+    "required-option-missing",
+    "router-advertisement",
+    "router-solicitation",
+    "source-quench",
+    "source-route-failed",
+    "time-exceeded",
+    "timestamp-reply",
+    "timestamp-request",
+    "ttl-zero-during-reassembly",
+    "ttl-zero-during-transit",
+];
+
+const ICMPV6_TYPES: &[&str] = &[
+    "address-unreachable",
+    "bad-header",
+    "beyond-scope",
+    "communication-prohibited",
+    "destination-unreachable",
+    "echo-reply",
+    "echo-request",
+    "failed-policy",
+    "neighbor-advertisement",
+    "neighbor-solicitation",
+    "neighbour-advertisement",
+    "neighbour-solicitation",
+    "no-route",
+    "packet-too-big",
+    "parameter-problem",
+    "port-unreachable",
+    "redirect",
+    "reject-route",
+    "router-advertisement",
+    "router-solicitation",
+    "time-exceeded",
+    "ttl-zero-during-reassembly",
+    "ttl-zero-during-transit",
+    "unknown-header-type",
+    "unknown-option",
+];

@@ -5,7 +5,7 @@
 //! end up in a configuration file.
 
 mod calendar;
-mod firewall;
+pub mod firewall;
 mod host;
 mod ids;
 mod net;

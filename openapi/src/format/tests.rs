@@ -140,7 +140,27 @@ fn accepts(#[case] format: &str, #[case] text: &str) {
     "1.1.1.1,::1",
     "detected mixed ipv4/ipv6 addresses in address list '1.1.1.1,::1'"
 )]
-#[case("pve-fw-addr-spec", "10.0.0.1/8", "invalid IP address: Invalid chars in IP 10.0.0.1/8")]
+#[case(
+    "pve-fw-addr-spec",
+    "10.0.0.1/8",
+    "invalid IP address: Invalid prefix 00001010000000000000000000000001/8"
+)]
+#[case("pve-fw-addr-spec", "a.b", "invalid IP address: Invalid chars in IP a.b")]
+#[case(
+    "pve-fw-addr-spec",
+    "1.2.3.400",
+    "invalid IP address: Invalid quad in IP address 1.2.3.400 - 400"
+)]
+#[case(
+    "pve-fw-addr-spec",
+    "10.0.0.0/33",
+    "invalid IP address: Prefix length 33 is longer than IP address (32)"
+)]
+#[case(
+    "pve-fw-addr-spec",
+    "10.0.0.9-10.0.0.1",
+    "invalid IP address: Begin address is greater than End address 10.0.0.9 - 10.0.0.1"
+)]
 #[case("pve-fw-dport-spec", "70000", "invalid port '70000'")]
 #[case("pve-fw-icmp-type-spec", "x", "invalid icmp-type value 'x'")]
 #[case("pve-fw-protocol-spec", "no-such", "unknown protocol 'no-such'")]
