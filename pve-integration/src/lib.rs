@@ -4,6 +4,7 @@
 pub mod access;
 pub mod atomic;
 pub mod bundle;
+pub mod cluster_lock;
 pub mod ct_config;
 pub mod exit;
 pub mod host;

@@ -6,7 +6,6 @@ mod acl;
 mod error;
 mod groups;
 mod guests;
-mod lock;
 mod passwords;
 mod pools;
 mod roles;
@@ -21,6 +20,7 @@ use super::keys::optional;
 use super::secrets::TokenSecrets;
 use super::{Token, User, UserConfig};
 use crate::atomic;
+use crate::cluster_lock::ClusterLock;
 use crate::layout::Root;
 
 pub use self::acl::{AclChange, change_acl, is_acl_path};
@@ -33,18 +33,16 @@ pub use self::roles::{create_role, delete_role, update_role};
 pub use self::tokens::{NewToken, TokenChange, change_token, create_token, delete_token};
 pub use self::users::{NewUser, UserChange, create_user, delete_user, update_user};
 
-use self::lock::Lock;
-
 /// `user.cfg`, locked. Synchronous on purpose: it must not be held across an `.await`.
 struct Edit<'a> {
     root: &'a Root,
     config: UserConfig,
-    _lock: Lock,
+    _lock: ClusterLock,
 }
 
 impl<'a> Edit<'a> {
     fn open(root: &'a Root) -> Result<Self, EditError> {
-        let lock = Lock::take(root, "file-user_cfg")?;
+        let lock = ClusterLock::take(root, "file-user_cfg")?;
         let config = UserConfig::parse(&optional(&root.user_cfg())?.unwrap_or_default());
         Ok(Self { root, config, _lock: lock })
     }
@@ -72,7 +70,7 @@ fn edit<T>(
 
 /// Change `token.cfg`.
 fn edit_secrets(root: &Root, change: impl FnOnce(&mut TokenSecrets)) -> Result<(), EditError> {
-    let _lock = Lock::take(root, "file-priv_token_cfg")?;
+    let _lock = ClusterLock::take(root, "file-priv_token_cfg")?;
     let mut secrets = TokenSecrets::parse(&optional(&root.token_cfg())?.unwrap_or_default());
     change(&mut secrets);
     let file = secrets.to_file();

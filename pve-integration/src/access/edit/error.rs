@@ -6,13 +6,14 @@ use openapi::{StorageId, TokenId, UserId, Vmid};
 
 use crate::access::password::PasswordError;
 use crate::access::permissions::Denied;
+use crate::cluster_lock::LockError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
     #[error("{what}: {cause}")]
     During { what: String, cause: Box<EditError> },
-    #[error("cfs-lock '{0}' error: got lock request timeout")]
-    LockTimeout(String),
+    #[error(transparent)]
+    Lock(#[from] LockError),
     #[error("user '{0}' already exists")]
     UserExists(UserId),
     #[error("no such user ('{0}')")]

@@ -3,12 +3,13 @@
 use openapi::UserId;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{EditError, Lock};
+use super::EditError;
 use crate::access::keys::optional;
 use crate::access::password;
 use crate::access::secrets::Shadow;
 use crate::access::{Realm, Realms};
 use crate::atomic;
+use crate::cluster_lock::ClusterLock;
 use crate::layout::Root;
 
 pub(super) fn realms(root: &Root) -> Result<Realms, EditError> {
@@ -57,7 +58,7 @@ pub(super) fn forget(root: &Root, user: &UserId) -> Result<(), EditError> {
 }
 
 fn edit_shadow(root: &Root, change: impl FnOnce(&mut Shadow)) -> Result<(), EditError> {
-    let _lock = Lock::take(root, "file-priv_shadow_cfg")?;
+    let _lock = ClusterLock::take(root, "file-priv_shadow_cfg")?;
     let path = root.shadow_cfg();
     let mut shadow = Shadow::parse(&optional(&path)?.unwrap_or_default());
     change(&mut shadow);

@@ -3,14 +3,15 @@
 use openapi::UserId;
 use serde_json::Value;
 
-use super::{EditError, Lock};
+use super::EditError;
 use crate::access::keys::optional;
 use crate::atomic;
+use crate::cluster_lock::ClusterLock;
 use crate::layout::Root;
 
 pub(super) fn forget(root: &Root, user: &UserId) -> Result<(), EditError> {
     let path = root.etc_pve().join("priv/tfa.cfg");
-    let _lock = Lock::take(root, "file-priv_tfa_cfg")?;
+    let _lock = ClusterLock::take(root, "file-priv_tfa_cfg")?;
     let Some(text) = optional(&path)?.filter(|text| !text.trim().is_empty()) else {
         return Ok(());
     };

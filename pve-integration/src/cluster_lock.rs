@@ -1,4 +1,4 @@
-//! The lock on one file of `etc/pve`: PVE's own on a PVE node, a locked file elsewhere.
+//! The lock on a part of `etc/pve`: PVE's own on a PVE node, a locked file elsewhere.
 
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
@@ -9,30 +9,44 @@ use fs_err as fs;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, flock, utimensat};
 use rustix::io::Errno;
 
-use super::EditError;
 use crate::access::is_cluster;
 use crate::layout::Root;
 
 /// What PVE waits.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Nobody but the holder changes the part it is for.
 #[derive(Debug)]
-pub(super) enum Lock {
+pub(crate) struct ClusterLock {
+    _held: Held,
+}
+
+/// Why there is no lock.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    #[error("cfs-lock '{0}' error: got lock request timeout")]
+    Timeout(String),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+#[derive(Debug)]
+enum Held {
     /// A directory of the cluster filesystem, which lets one node make it.
-    Cluster(PathBuf),
+    Directory(PathBuf),
     /// Held as long as it is open. It stays where it is: with a removed one, two could hold it.
     File { _held: fs::File },
 }
 
-impl Lock {
-    /// `id` is the file's path in `etc/pve` as PVE names its lock, `file-user_cfg`.
-    pub(super) fn take(root: &Root, id: &str) -> Result<Self, EditError> {
+impl ClusterLock {
+    /// `id` is PVE's name of the lock: `file-user_cfg` for a file, `firewall-vm-100`.
+    pub(crate) fn take(root: &Root, id: &str) -> Result<Self, LockError> {
         Self::within(root, id, PATIENCE)
     }
 
-    fn within(root: &Root, id: &str, patience: Duration) -> Result<Self, EditError> {
+    fn within(root: &Root, id: &str, patience: Duration) -> Result<Self, LockError> {
         let deadline = Instant::now() + patience;
-        let mut attempt: Box<dyn FnMut() -> io::Result<Option<Self>>> = if is_cluster(root) {
+        let mut attempt: Box<dyn FnMut() -> io::Result<Option<Held>>> = if is_cluster(root) {
             let path = root.etc_pve().join("priv/lock").join(id);
             Box::new(move || by_directory(&path))
         } else {
@@ -42,11 +56,11 @@ impl Lock {
             Box::new(move || by_file(&path))
         };
         loop {
-            if let Some(lock) = attempt()? {
-                return Ok(lock);
+            if let Some(held) = attempt()? {
+                return Ok(Self { _held: held });
             }
             if Instant::now() >= deadline {
-                return Err(EditError::LockTimeout(id.to_owned()));
+                return Err(LockError::Timeout(id.to_owned()));
             }
             // Held for milliseconds here; by other nodes for as long as their quorum takes.
             thread::sleep(Duration::from_millis(10));
@@ -54,18 +68,18 @@ impl Lock {
     }
 }
 
-fn by_file(path: &std::path::Path) -> io::Result<Option<Lock>> {
+fn by_file(path: &std::path::Path) -> io::Result<Option<Held>> {
     let file = fs::OpenOptions::new().create(true).append(true).open(path)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(Lock::File { _held: file })),
+        Ok(()) => Ok(Some(Held::File { _held: file })),
         Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
         Err(errno) => Err(errno.into()),
     }
 }
 
-fn by_directory(path: &std::path::Path) -> io::Result<Option<Lock>> {
+fn by_directory(path: &std::path::Path) -> io::Result<Option<Held>> {
     match fs::create_dir(path) {
-        Ok(()) => Ok(Some(Lock::Cluster(path.to_owned()))),
+        Ok(()) => Ok(Some(Held::Directory(path.to_owned()))),
         Err(err)
             if matches!(err.kind(), ErrorKind::AlreadyExists | ErrorKind::PermissionDenied) =>
         {
@@ -80,9 +94,9 @@ fn by_directory(path: &std::path::Path) -> io::Result<Option<Lock>> {
     }
 }
 
-impl Drop for Lock {
+impl Drop for Held {
     fn drop(&mut self) {
-        if let Self::Cluster(path) = self {
+        if let Self::Directory(path) = self {
             // A lock that cannot be removed is dropped by the cluster two minutes later.
             fs::remove_dir(path).unwrap_or_default();
         }
@@ -96,12 +110,12 @@ mod tests {
     const SOON: Duration = Duration::from_millis(30);
 
     fn one_at_a_time(root: &Root) {
-        let held = Lock::within(root, "file-user_cfg", SOON).unwrap();
-        let refused = Lock::within(root, "file-user_cfg", SOON).unwrap_err();
+        let held = ClusterLock::within(root, "file-user_cfg", SOON).unwrap();
+        let refused = ClusterLock::within(root, "file-user_cfg", SOON).unwrap_err();
         assert_eq!(refused.to_string(), "cfs-lock 'file-user_cfg' error: got lock request timeout");
-        drop(Lock::within(root, "file-priv_token_cfg", SOON).unwrap());
+        drop(ClusterLock::within(root, "file-priv_token_cfg", SOON).unwrap());
         drop(held);
-        drop(Lock::within(root, "file-user_cfg", SOON).unwrap());
+        drop(ClusterLock::within(root, "file-user_cfg", SOON).unwrap());
     }
 
     #[test]
