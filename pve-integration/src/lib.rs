@@ -7,6 +7,7 @@ pub mod bundle;
 pub mod cluster_lock;
 pub mod ct_config;
 pub mod exit;
+pub mod firewall;
 pub mod host;
 pub mod layout;
 pub mod storage;

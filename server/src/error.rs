@@ -10,6 +10,7 @@ use hyper::ext::ReasonPhrase;
 use openapi::check::ParamErrors;
 use pve_integration::access::edit::EditError;
 use pve_integration::access::{Denied, KeyError};
+use pve_integration::firewall::FirewallError;
 use pve_integration::storage::StorageError;
 use serde_json::{Map, Value, json};
 
@@ -216,11 +217,31 @@ impl From<TaskError> for ApiError {
     }
 }
 
+impl From<FirewallError> for ApiError {
+    fn from(err: FirewallError) -> Self {
+        match err {
+            FirewallError::Param { name, text } => Self::param(&name, text),
+            FirewallError::Modified
+            | FirewallError::NoIpSet(_)
+            | FirewallError::IpSetNotEmpty(_)
+            | FirewallError::NoAlias(_)
+            | FirewallError::Address
+            | FirewallError::NoRule(_)
+            | FirewallError::NoRules
+            | FirewallError::MixedFamilies
+            | FirewallError::RuleType(_)
+            | FirewallError::Lock(_)
+            | FirewallError::Io(_) => Self::die(err),
+        }
+    }
+}
+
 /// Perl's plain `die` is a 500 and clients rely on it: a missing guest is no 404 here.
 impl From<GuestError> for ApiError {
     fn from(err: GuestError) -> Self {
         match err {
             GuestError::Params(errors) => Self::params(errors),
+            GuestError::Firewall(err) => err.into(),
             GuestError::Config(_)
             | GuestError::Taken { .. }
             | GuestError::AlreadyRunning(_)

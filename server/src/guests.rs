@@ -9,6 +9,7 @@ mod config;
 mod create;
 mod destroy;
 mod error;
+mod firewall;
 mod inspect;
 mod interfaces;
 mod journal;

@@ -12,8 +12,12 @@ use utoipa::openapi::path::PathItem;
 
 use crate::target;
 
-/// The one variable that takes the rest of the path, slashes and all (a volume's name has them).
-const GREEDY: &str = "/content/{volume}";
+/// The variables that take the rest of the path, slashes and all: a volume's name has them, and a
+/// network's.
+const GREEDY: [(&str, &str); 2] = [
+    ("/content/{volume}", "/content/{*volume}"),
+    ("/ipset/{name}/{cidr}", "/ipset/{name}/{*cidr}"),
+];
 
 pub(crate) struct Routes(matchit::Router<Route>);
 
@@ -44,10 +48,10 @@ impl Routes {
         let mut router = matchit::Router::new();
         for (template, item) in &document.paths.paths {
             let route = Route { template: template.clone(), verbs: Verbs::of(template, item) };
-            let pattern = match template.strip_suffix(GREEDY) {
-                Some(start) => format!("{start}/content/{{*volume}}"),
-                None => template.clone(),
-            };
+            let greedy = GREEDY
+                .iter()
+                .find_map(|(end, greedy)| Some(format!("{}{greedy}", template.strip_suffix(end)?)));
+            let pattern = greedy.unwrap_or_else(|| template.clone());
             router.insert(pattern, route).expect("the router took the same templates");
         }
         Self(router)

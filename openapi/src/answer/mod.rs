@@ -3,6 +3,7 @@
 
 mod access;
 mod cluster;
+mod firewall;
 mod guest;
 mod guest_operation;
 mod node;
@@ -21,6 +22,9 @@ pub use access::{
     PerlScalar, RoleRow, TicketAnswer, TokenInfo, TokenRow, UserAnswer, UserFields, UserRow,
 };
 pub use cluster::{ClusterStatusRow, ClusterTaskRow, NodeRow, ResourceRow, UncoveredGuest};
+pub use firewall::{
+    FirewallAlias, FirewallEntry, FirewallIpSet, FirewallOptions, FirewallReference, FirewallRule,
+};
 pub use guest::{ConfigAnswer, Cpus, GuestRow, GuestState, GuestStatus, HaState, PendingRow};
 pub use guest_operation::{
     FeatureAnswer, GuestInterface, InterfaceAddress, MigratePreconditions, SnapshotCommand,

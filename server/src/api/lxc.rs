@@ -3,6 +3,7 @@
 mod clone;
 mod config;
 mod create;
+mod firewall;
 mod interfaces;
 mod migrate;
 mod resize;
@@ -34,6 +35,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .routes(routes!(config::pending))
         .merge(status::router())
         .routes(routes!(clone::clone))
+        .merge(firewall::router())
         .routes(routes!(interfaces::interfaces))
         .routes(routes!(migrate::migrate_preconditions, migrate::migrate))
         .routes(routes!(resize::resize))

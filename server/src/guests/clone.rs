@@ -7,6 +7,7 @@ use openapi::property_string::{self, format_size};
 use openapi::schema::config_key;
 use openapi::{AuthId, StorageId, Upid, Vmid, VolumeId};
 use pve_integration::ct_config::{ContainerConfig, Locked, MountPoint, MountSource, Section};
+use pve_integration::firewall;
 use pve_integration::storage::{Allocation, Version, VolumeFormat};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -222,6 +223,8 @@ impl Guests {
         }
         log.line(format!("creating a clone of container {source} with ID {target}"));
         let work = async {
+            self.blocking(move |guests| Ok(firewall::copy(&guests.0.root, source, target)?))
+                .await?;
             let config = self.copy_disks(plan, log, cancel).await?;
             self.blocking(move |guests| guests.finish(target, config)).await?;
             Ok(operation.clone())

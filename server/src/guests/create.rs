@@ -8,6 +8,7 @@ use std::time::Duration;
 use openapi::{AuthId, StorageId, Upid, Vmid, VolumeId};
 use pve_integration::atomic;
 use pve_integration::ct_config::{ConfigError, ContainerConfig, Locked};
+use pve_integration::firewall;
 use tokio_util::sync::CancellationToken;
 
 use super::journal::{Journal, Worker};
@@ -229,6 +230,8 @@ impl Guests {
             Ok(locked) if locked.config.lock() == Some(LOCK) => {
                 self.undo_volumes(vmid, journal)?;
                 self.remove_oci(vmid)?;
+                firewall::remove(&self.0.root, vmid)
+                    .map_err(|err| GuestError::io("firewall", err))?;
                 locked.remove()?;
             }
             // It was finished, only the journal was not ended.

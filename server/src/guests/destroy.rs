@@ -5,6 +5,7 @@ use std::io;
 use openapi::{AuthId, Upid, Vmid, VolumeId};
 use pve_integration::access::edit::forget_guest;
 use pve_integration::ct_config::{ContainerConfig, Section};
+use pve_integration::firewall;
 
 use super::change::{check_protection, is_indexed, is_owned};
 use super::config::check_lock;
@@ -80,6 +81,7 @@ impl Guests {
         remove_file(&lxc.join("config")).map_err(io_error)?;
         remove_empty(&lxc).map_err(io_error)?;
         remove_file(&self.0.root.container_log(vmid)).map_err(io_error)?;
+        firewall::remove(&self.0.root, vmid).map_err(io_error)?;
         forget_guest(&self.0.root, vmid)
             .map_err(|err| GuestError::io(format!("CT {vmid}"), io::Error::other(err)))?;
         Ok(locked.remove()?)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use openapi::{NodeName, Vmid};
 use pve_integration::ct_config::{ConfigError, ValueError};
+use pve_integration::firewall::FirewallError;
 use pve_integration::storage::StorageError;
 
 use crate::runtime::RuntimeError;
@@ -38,6 +39,8 @@ pub(crate) enum GuestError {
     Params(BTreeMap<String, String>),
     #[error("unable to create CT {vmid} - {source}")]
     Creating { vmid: Vmid, source: Box<GuestError> },
+    #[error(transparent)]
+    Firewall(#[from] FirewallError),
     #[error(transparent)]
     Storage(#[from] StorageError),
     #[error(transparent)]

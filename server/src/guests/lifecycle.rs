@@ -56,6 +56,9 @@ impl Guests {
         cancel: &CancellationToken,
     ) -> Result<(), GuestError> {
         self.blocking(move |guests| guests.prepare_start(vmid, how)).await?;
+        for warning in self.blocking(move |guests| guests.unenforced(vmid)).await? {
+            log.warn(warning);
+        }
         let started = self.0.crun.start(vmid, log, cancel).await;
         started.map_err(GuestError::from)
     }

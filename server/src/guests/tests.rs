@@ -245,3 +245,17 @@ async fn a_change_with_an_old_digest_changes_nothing() {
     );
     assert_eq!(world.read_config(100).unwrap(), CONFIG);
 }
+
+#[test]
+fn a_start_says_what_nobody_enforces() {
+    let world = World::new();
+    world.config(100, "net0: name=eth0,firewall=1\nnet1: name=eth1\n");
+    world.write("etc/pve/firewall/100.fw", "[OPTIONS]\nenable: 0\n");
+
+    let warnings = world.guests.unenforced(vmid(100)).unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with("net0: firewall=1 has no effect"), "{warnings:?}");
+
+    world.write("etc/pve/firewall/100.fw", "[OPTIONS]\nenable: 1\n");
+    assert_eq!(world.guests.unenforced(vmid(100)).unwrap().len(), 2);
+}
