@@ -19,13 +19,13 @@ pub(crate) type RawParams = Vec<(String, Raw)>;
 
 /// Refuses what PVE refuses before it looks at who asks.
 pub(crate) fn check_transfer(headers: &HeaderMap) -> Result<(), Refusal> {
-    match headers.get(header::TRANSFER_ENCODING) {
-        None => Ok(()),
-        Some(_) => {
-            let message = "chunked transfer encoding not supported";
-            Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, message))
-        }
-    }
+    let Some(coding) = headers.get(header::TRANSFER_ENCODING) else { return Ok(()) };
+    let coding = coding.to_str().unwrap_or_default();
+    let message = match coding.to_ascii_lowercase().as_str() {
+        "chunked" => "chunked transfer encoding not supported".to_owned(),
+        _ => format!("Unknown transfer encoding '{coding}'"),
+    };
+    Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, message))
 }
 
 /// Reads the body; none is the same as an empty one, whatever its type.

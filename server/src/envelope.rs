@@ -1,24 +1,13 @@
-//! What surrounds an answer: pve-http-server's `json` and `extjs` formatters
-//! (`src/PVE/APIServer/Formatter/Standard.pm`). Errors are enveloped by `error`.
+//! What surrounds an answer (pve-http-server, `src/PVE/APIServer/Formatter/Standard.pm`). Errors are
+//! enveloped by `error`; `format` writes both as the client wants them.
 
-use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use http_body_util::BodyExt as _;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
-
-/// PVE's content type, to the letter.
-pub(crate) const JSON: &str = "application/json;charset=UTF-8";
-
-/// The word after `/api2/`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    Json,
-    ExtJs,
-}
+use crate::format::JSON;
 
 /// An answer: `{"data": ...}` and what PVE puts beside it.
 #[derive(Clone, Debug, PartialEq, Eq, ToSchema)]
@@ -59,7 +48,7 @@ fn is_none_or_empty(changes: &Option<&str>) -> bool {
 
 /// Marks a response whose body is a JSON envelope, unlike a download.
 #[derive(Clone, Copy)]
-struct Enveloped;
+pub(crate) struct Enveloped;
 
 impl<T: Serialize> IntoResponse for Data<T> {
     fn into_response(self) -> Response {
@@ -79,30 +68,9 @@ impl<T: Serialize> IntoResponse for Data<T> {
     }
 }
 
-/// Turns a handler's json into `format`.
-pub(crate) async fn reformat(response: Response, format: Format) -> Response {
-    if format == Format::Json {
-        return response;
-    }
-    if let Some(error) = response.extensions().get::<ApiError>() {
-        return error.respond(format);
-    }
-    if response.extensions().get::<Enveloped>().is_none() {
-        return response;
-    }
-    let (mut parts, body) = response.into_parts();
-    let Ok(json) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
-        return ApiError::die("the answer broke off").respond(format);
-    };
-    // The envelope is an object of ours, so the first byte is its brace and a member follows.
-    let mut extjs = br#"{"success":1,"#.to_vec();
-    extjs.extend_from_slice(&json[1..]);
-    parts.headers.remove(header::CONTENT_LENGTH);
-    Response::from_parts(parts, Body::from(extjs))
-}
-
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
     use rstest::rstest;
 
     use super::*;
@@ -123,28 +91,5 @@ mod tests {
     #[tokio::test]
     async fn envelopes(#[case] data: Data<Option<u8>>, #[case] body: &str) {
         assert_eq!(text(data.into_response()).await, body);
-    }
-
-    #[tokio::test]
-    async fn adds_success_for_extjs() {
-        let response = reformat(Data::new("x").into_response(), Format::ExtJs).await;
-
-        assert_eq!(response.headers()[header::CONTENT_TYPE], JSON);
-        assert_eq!(text(response).await, r#"{"success":1,"data":"x"}"#);
-    }
-
-    #[tokio::test]
-    async fn leaves_a_download_alone() {
-        let response = reformat("TASK OK\n".into_response(), Format::ExtJs).await;
-
-        assert_eq!(text(response).await, "TASK OK\n");
-    }
-
-    #[tokio::test]
-    async fn words_an_error_anew_for_extjs() {
-        let response = reformat(ApiError::die("no").into_response(), Format::ExtJs).await;
-
-        assert_eq!(response.status(), 200);
-        assert!(text(response).await.contains(r#""success":0"#));
     }
 }

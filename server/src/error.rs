@@ -14,7 +14,7 @@ use pve_integration::firewall::FirewallError;
 use pve_integration::storage::StorageError;
 use serde_json::{Map, Value, json};
 
-use crate::envelope::{Format, JSON};
+use crate::format::JSON;
 use crate::guests::GuestError;
 use crate::tasks::TaskError;
 
@@ -70,28 +70,23 @@ impl ApiError {
         &self.errors
     }
 
-    /// The body, and for `extjs` the 200 that hides the status inside it.
-    pub(crate) fn respond(&self, format: Format) -> Response {
+    /// The body where the status line says the rest.
+    pub(crate) fn shown(&self) -> Value {
         let mut body = Map::new();
         body.insert("data".to_owned(), Value::Null);
         body.insert("message".to_owned(), self.wire_message().into());
         if !self.errors.is_empty() {
             body.insert("errors".to_owned(), json!(self.errors));
         }
-        let status = match format {
-            Format::Json => self.status,
-            Format::ExtJs => {
-                body.insert("success".to_owned(), 0.into());
-                body.insert("status".to_owned(), self.wire_status());
-                StatusCode::OK
-            }
-        };
-        let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static(JSON))];
-        let mut response = (status, content_type, Value::Object(body).to_string()).into_response();
-        if format == Format::Json {
-            set_reason(&mut response, &self.message);
-        }
-        response
+        Value::Object(body)
+    }
+
+    /// The body where the status line says 200.
+    pub(crate) fn hidden(&self) -> Value {
+        let mut body = self.shown();
+        body["success"] = 0.into();
+        body["status"] = self.wire_status();
+        body
     }
 
     /// A `die` text keeps its newline; the text for an unknown method is made without one.
@@ -134,10 +129,13 @@ impl fmt::Display for ApiError {
 
 impl std::error::Error for ApiError {}
 
-/// As json; the guard, which knows the format, words it anew for `extjs`.
+/// As json; the guard, which knows the format, words it anew for others.
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = self.respond(Format::Json);
+        let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static(JSON))];
+        let body = self.shown().to_string();
+        let mut response = (self.status, content_type, body).into_response();
+        set_reason(&mut response, &self.message);
         response.extensions_mut().insert(self);
         response
     }
@@ -285,7 +283,7 @@ mod tests {
     async fn says_the_message_twice() {
         let error = ApiError::die("CT 102 already running");
 
-        let response = error.respond(Format::Json);
+        let response = error.into_response();
 
         assert_eq!(response.status(), 500);
         assert_eq!(reason(&response), "CT 102 already running");
@@ -299,7 +297,7 @@ mod tests {
     async fn keeps_the_reason_to_one_line() {
         let error = ApiError::forbidden("URI '/access/password' not available\n");
 
-        let response = error.respond(Format::Json);
+        let response = error.into_response();
 
         assert_eq!(
             reason(&response),
@@ -312,19 +310,16 @@ mod tests {
     #[case::forbidden(ApiError::forbidden("/vms/100, VM.Audit"), json!("403"))]
     #[case::died(ApiError::die("x"), json!(500))]
     #[case::unknown(ApiError::unknown("GET", "/x"), json!(501))]
-    #[tokio::test]
-    async fn hides_the_status_in_extjs(#[case] error: ApiError, #[case] status: Value) {
-        let response = error.respond(Format::ExtJs);
+    fn hides_the_status_in_extjs(#[case] error: ApiError, #[case] status: Value) {
+        let body = error.hidden();
 
-        assert_eq!(response.status(), 200);
-        let body = body(response).await;
         assert_eq!(body["status"], status);
         assert_eq!(body["success"], json!(0));
     }
 
     #[tokio::test]
     async fn ends_no_line_after_an_unknown_method() {
-        let response = ApiError::unknown("GET", "/doesnotexist").respond(Format::Json);
+        let response = ApiError::unknown("GET", "/doesnotexist").into_response();
 
         assert_eq!(body(response).await["message"], "Method 'GET /doesnotexist' not implemented");
     }

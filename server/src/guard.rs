@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method as Verb, Request, StatusCode, header};
+use axum::http::{HeaderValue, Method as Verb, Request, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use openapi::check::{self, Given, Input};
 use openapi::schema::{Method, Permissions};
@@ -26,13 +26,13 @@ use tracing::{Instrument as _, Span, field};
 use crate::app::App;
 use crate::body::{self, RawParams};
 use crate::credentials::{CSRF, Credentials};
-use crate::envelope::{self, JSON};
 use crate::error::ApiError;
 use crate::extract::{Caller, Checked, unknown_node};
+use crate::format::{self, Format, JSON, Page};
 use crate::listen::Peer;
 use crate::refusal::Refusal;
 use crate::routes::{Found, Routes};
-use crate::target::{self, Target};
+use crate::target::Target;
 use crate::upload::{self, Upload};
 
 /// Whoever is not known waits, counted from the request's start, so that guessing is slow.
@@ -65,6 +65,7 @@ pub(crate) async fn serve(State(guard): State<Guard>, request: Request<Body>) ->
         path = request.uri().path(),
         user.id = field::Empty
     );
+    let wants_more = wants_more(&request);
     let mut response = match guard.answer(request, start).instrument(span).await {
         Ok(response) => response,
         Err(refusal) => {
@@ -73,15 +74,23 @@ pub(crate) async fn serve(State(guard): State<Guard>, request: Request<Body>) ->
             response
         }
     };
-    if response.status().as_u16() >= 400 {
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(header::CONNECTION, close);
-    }
+    let keep = response.status().as_u16() < 400 && wants_more;
+    let connection = HeaderValue::from_static(if keep { "Keep-Alive" } else { "close" });
+    response.headers_mut().insert(header::CONNECTION, connection);
     response
 }
 
+/// Whether the client will send another request on this connection, for all it says.
+fn wants_more(request: &Request<Body>) -> bool {
+    match request.headers().get(header::CONNECTION) {
+        Some(value) => !value.to_str().unwrap_or_default().to_lowercase().contains("close"),
+        None => request.version() > Version::HTTP_10,
+    }
+}
+
+/// 301 is the way to the login page, and as slow.
 async fn delay(status: StatusCode, start: Instant) {
-    if status == StatusCode::UNAUTHORIZED {
+    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::MOVED_PERMANENTLY) {
         sleep_until(start + UNAUTHORIZED_DELAY).await;
     }
 }
@@ -123,19 +132,23 @@ impl Guard {
             }
             _ => Ok((body::read(verb, &parts.headers, body).await?, None)),
         };
-        let Some(format) = target::formatter(&format) else {
+        let Some(format) = Format::named(&format) else {
             let message = format!("no formatter for uri {path}, {format}");
             return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, message));
         };
-        let response = match found {
+        let verb = verb.clone();
+        let page = Page::of_path(verb.as_str(), &path, found.as_ref().map(|found| found.method));
+        let response = match &found {
             None => ApiError::unknown(verb.as_str(), &path).into_response(),
-            Some(found) => match self.call(&path, &found, received, identity, parts).await {
+            Some(found) => match self.call(&path, found, received, identity, parts).await {
                 Ok(response) => response,
                 Err(error) => error.into_response(),
             },
         };
-        delay(response.status(), start).await;
-        Ok(envelope::reformat(response, format).await)
+        if response.status() == StatusCode::UNAUTHORIZED {
+            delay(response.status(), start).await;
+        }
+        Ok(format::reformat(response, format, &page).await)
     }
 
     async fn call(

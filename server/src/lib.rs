@@ -15,6 +15,7 @@ pub mod envelope;
 pub mod error;
 pub mod extract;
 mod fetch;
+mod format;
 mod guard;
 pub mod guests;
 mod host_status;

@@ -64,10 +64,11 @@ fn about() -> OpenApi {
     OpenApiBuilder::new().info(info).build()
 }
 
-/// What pveproxy says with every answer. hyper adds `Date`.
+/// What pveproxy says with every answer, and no more. hyper adds `Date`.
 async fn add_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
+    headers.remove(header::VARY);
     headers.insert(header::SERVER, HeaderValue::from_static("pve-api-daemon/3.0"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=0"));
     headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));

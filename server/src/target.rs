@@ -5,8 +5,6 @@ use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::envelope::Format;
-
 const BASE: &str = "/api2";
 
 /// What may stay as it is within one part of a path.
@@ -52,15 +50,6 @@ fn is_format(word: &str) -> bool {
     word.len() > 1
         && bytes.next().is_some_and(|first| first.is_ascii_lowercase())
         && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-}
-
-/// The formatter of that name, if we have it.
-pub(crate) fn formatter(name: &str) -> Option<Format> {
-    match name {
-        "json" => Some(Format::Json),
-        "extjs" => Some(Format::ExtJs),
-        _ => None,
-    }
 }
 
 /// The parts of a decoded path; empty ones do not count.
