@@ -1,6 +1,9 @@
 //! Who may connect and how: TLS, plain HTTP and the unix socket, each with the same limits. Ends
 //! where a request has been read; what it means is the router's.
 
+mod linger;
+mod seats;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,11 +24,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-/// Header lines as PVE allows; bytes of the request line and 8 KiB of headers.
+use linger::Lingering;
+use seats::Seats;
+
+/// Header lines as PVE allows; bytes of the request line and 8 KiB of headers. hyper answers 431 to
+/// more; PVE says nothing and hangs up.
 const MAX_HEADERS: usize = 64;
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// For a request's head, and between two requests of one connection.
-const HEAD_PATIENCE: Duration = Duration::from_secs(20);
+const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// Beyond these a client waits in the kernel's queue.
 const MAX_CONNECTIONS: usize = 500;
@@ -122,6 +129,7 @@ fn beside(path: &Path) -> PathBuf {
 pub(crate) struct Server {
     router: Router,
     places: Arc<Semaphore>,
+    seats: Seats,
     stop: CancellationToken,
     connections: TaskTracker,
 }
@@ -129,7 +137,8 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn new(router: Router, stop: CancellationToken) -> Self {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        Self { router, places, stop, connections: TaskTracker::new() }
+        let connections = TaskTracker::new();
+        Self { router, places, seats: Seats::default(), stop, connections }
     }
 
     /// Accepts until `stop`. An error of the kernel's is logged and waited out: the daemon must be
@@ -141,10 +150,14 @@ impl Server {
                 let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
                 match listener.accept().await {
                     Ok((stream, peer)) => {
+                        let Some(seat) = self.seats.take(peer) else {
+                            tracing::debug!(?peer, "hung up on a client with too many connections");
+                            continue;
+                        };
                         let server = self.clone();
                         self.connections.spawn(async move {
                             server.talk(stream, peer).await;
-                            drop(place);
+                            drop((seat, place));
                         });
                     }
                     Err(err) if is_the_clients(&err) => {
@@ -202,7 +215,10 @@ impl Server {
                 .header_read_timeout(HEAD_PATIENCE)
                 .max_headers(MAX_HEADERS)
                 .max_header_size(MAX_HEADER_BYTES)
-                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+                .serve_connection(
+                    TokioIo::new(Lingering::new(stream)),
+                    TowerToHyperService::new(service),
+                )
         );
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
