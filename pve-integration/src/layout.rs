@@ -162,6 +162,13 @@ impl Root {
         self.0.join("var/lib/proxmox-lxcri")
     }
 
+    /// Where the kernel shows cgroups: the root's own, where it has some mounted (a host that is
+    /// seen at a prefix), else this machine's.
+    pub fn cgroups(&self) -> PathBuf {
+        let own = self.0.join("sys/fs/cgroup");
+        if own.is_dir() { own } else { PathBuf::from("/sys/fs/cgroup") }
+    }
+
     /// The cgroup all guests of this root lie in. PVE's own name on a real host; elsewhere one of
     /// this prefix alone, so that two roots on one machine never meet in a guest's cgroup.
     pub fn cgroup_parent(&self) -> String {

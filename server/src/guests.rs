@@ -30,7 +30,7 @@ mod view;
 mod volumes;
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use openapi::{AuthId, NodeName, Upid, Vmid};
@@ -89,7 +89,7 @@ impl Guests {
             running: running::Known::default(),
             cpu: CpuMeter::default(),
             host_cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
-            cgroup_v2: Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
+            cgroup_v2: root.cgroups().join("cgroup.controllers").exists(),
             probed: inspect::Probed::default(),
             root,
             node,

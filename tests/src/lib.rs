@@ -9,6 +9,7 @@ mod http;
 mod left_behind;
 mod machine;
 mod rootfs;
+mod stand_in;
 
 pub use daemon::{Builder, Daemon, NODE, binary};
 pub use guest::{Guest, Task};
@@ -16,6 +17,7 @@ pub use http::{Client, Reply, form};
 pub use left_behind::{descriptors, left_behind, processes_of};
 pub use machine::require_machine;
 pub use rootfs::{APPLETS, Content, rootfs};
+pub use stand_in::StandIn;
 
 /// `secret-word` as `shadow.cfg` may hold it.
 pub const BCRYPT_OF_SECRET_WORD: &str =

@@ -62,9 +62,9 @@ async fn cluster_index() -> Data<Vec<Name>> {
         "qemu",
         "replication",
         "resources",
-        "sdn",
         "status",
         "tasks",
+        "sdn",
     ]))
 }
 
@@ -150,7 +150,23 @@ async fn resources(
     if wants("storage") {
         rows.extend(storage::resources(&app, &caller).await?);
     }
+    if wanted.kind.is_none() && caller.may(Privilege::SdnAudit, "/sdn/zones/localnetwork") {
+        rows.push(local_network(app.node().as_str()));
+    }
     Ok(Data::new(rows))
+}
+
+/// The zone of the node's own bridges, which is always there.
+fn local_network(node: &str) -> ResourceRow {
+    ResourceRow {
+        id: format!("network/{node}/zone/localnetwork"),
+        kind: "network".to_owned(),
+        node: Some(node.to_owned()),
+        status: Some("ok".to_owned()),
+        network: Some("localnetwork".to_owned()),
+        network_type: Some("zone".to_owned()),
+        ..ResourceRow::default()
+    }
 }
 
 fn pools(caller: &Caller) -> Vec<ResourceRow> {

@@ -14,7 +14,6 @@ use pve_integration::layout::Root;
 use crate::stats::{self, Cgroup};
 
 const PROC: &str = "/proc";
-const CGROUPS: &str = "/sys/fs/cgroup";
 /// Every host has it, under either layout, and a container always has limits on it.
 const CONTROLLER: &str = "memory";
 
@@ -67,5 +66,5 @@ fn ask(root: &Root, vmid: Vmid) -> Option<Running> {
     let start = stats::init_start(Path::new(PROC), pid)?;
     let default = || Path::new(&root.cgroup_parent()).join(vmid.to_string());
     let relative = client.limit_cgroup(CONTROLLER).unwrap_or_else(|_| default());
-    Some(Running { pid, start, cgroup: Cgroup::new(Path::new(CGROUPS), &relative) })
+    Some(Running { pid, start, cgroup: Cgroup::new(&root.cgroups(), &relative) })
 }

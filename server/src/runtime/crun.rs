@@ -34,8 +34,6 @@ const GONE_TIMEOUT: Duration = Duration::from_secs(2);
 const GONE_POLL: Duration = Duration::from_millis(5);
 /// A connection may also end before its monitor; then look again.
 const REWATCH: Duration = Duration::from_millis(100);
-/// Where the daemon sees cgroups.
-const CGROUPS: &str = "/sys/fs/cgroup";
 
 #[derive(Clone)]
 pub(crate) struct Crun(Arc<Shared>);
@@ -93,7 +91,7 @@ impl Crun {
         self.0.root.libcrun_state().join(vmid.to_string()).exists()
             || hierarchies
                 .iter()
-                .any(|name| PathBuf::from(CGROUPS).join(name).join(&cgroup).is_dir())
+                .any(|name| self.0.root.cgroups().join(name).join(&cgroup).is_dir())
     }
 
     /// Remove what a dead monitor left of this container, if nobody supervises it now.
