@@ -240,6 +240,7 @@ impl From<GuestError> for ApiError {
         match err {
             GuestError::Params(errors) => Self::params(errors),
             GuestError::Firewall(err) => err.into(),
+            GuestError::Format(errors) => Self { errors, ..Self::die("format error") },
             GuestError::Config(_)
             | GuestError::Taken { .. }
             | GuestError::AlreadyRunning(_)

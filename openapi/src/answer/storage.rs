@@ -51,7 +51,7 @@ pub struct ContentRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vmid: Option<Vmid>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub parent: Option<String>,
+    pub parent: Option<Option<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notes: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -143,19 +143,33 @@ struct Wanted {
     content: Option<String>,
     #[serde(default)]
     enabled: u8,
+    target: Option<NodeName>,
 }
 
 impl Wanted {
-    fn includes(&self, storage: &Storage) -> bool {
+    /// A disabled one is listed, unless only enabled ones are wanted.
+    fn shows(&self, storage: &Storage, node: &NodeName) -> bool {
+        self.storage.as_ref().is_none_or(|id| id == storage.id())
+            && (self.enabled == 0 || storage.enabled())
+            && storage.on_node(node)
+            && self.is_reachable(storage, node)
+    }
+
+    fn holds_wanted(&self, storage: &Storage) -> bool {
         let contents = storage.content();
         let holds = |list: &String| {
             list.split([',', ';', ' ', '\0'])
                 .filter_map(ContentType::from_word)
                 .any(|wanted| contents.contains(&wanted))
         };
-        self.storage.as_ref().is_none_or(|id| id == storage.id())
-            && self.content.as_ref().is_none_or(holds)
-            && (self.enabled == 0 || storage.enabled())
+        self.content.as_ref().is_none_or(holds)
+    }
+
+    /// Where a container of `node` could lie and another node reach it.
+    fn is_reachable(&self, storage: &Storage, node: &NodeName) -> bool {
+        let other = self.target.as_ref();
+        let other = other.filter(|target| *target != node && target.as_str() != "localhost");
+        other.is_none_or(|target| storage.shared() && storage.on_node(target))
     }
 }
 
@@ -172,10 +186,17 @@ async fn storages(
     node: LocalNode,
     Params(wanted): Params<Wanted>,
 ) -> Result<Data<Vec<StorageRow>>, ApiError> {
-    let seen = seen(&app, &caller)?;
+    let config = StorageConfig::read(app.root())?;
+    let holders: Vec<_> = config.iter().filter(|storage| wanted.holds_wanted(storage)).collect();
+    if let Some(named) = &wanted.storage
+        && !holders.iter().any(|storage| storage.id() == named)
+    {
+        return Err(ApiError::param("storage", "No such storage."));
+    }
+    let seen = holders.into_iter().filter(|storage| caller.may_any(&SEE, &path(storage.id())));
+    let seen: Vec<_> = seen.cloned().collect();
     let rows = blocking(move || {
-        let shown =
-            seen.iter().filter(|storage| storage.on_node(node.name()) && wanted.includes(storage));
+        let shown = seen.iter().filter(|storage| wanted.shows(storage, node.name()));
         shown.map(|storage| row(app.root(), node.name(), storage)).collect()
     });
     Ok(Data::new(rows.await?))

@@ -63,10 +63,6 @@ impl Change {
         change
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.set.is_empty() && self.delete.is_empty() && self.revert.is_empty()
-    }
-
     /// PVE's refusals of names, in PVE's order: the lists `revert` and `delete`, then the values.
     pub(crate) fn check_names(&self) -> Result<(), GuestError> {
         for key in &self.revert {
@@ -118,6 +114,12 @@ impl Change {
         for (key, value) in &self.set {
             touched.insert(key.clone());
             let value = normal(config, key, value, facts)?;
+            if key == "description" && value.is_empty() {
+                // Written as comment lines, of which nothing leaves none.
+                pending::revert(config, key);
+                config.remove(key);
+                continue;
+            }
             pending::set(config, key, &value);
         }
         pending::cleanup(config);

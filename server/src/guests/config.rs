@@ -72,6 +72,9 @@ impl Guests {
             locked.check_digest(digest)?;
         }
         change.check_names()?;
+        if let Some(script) = change.set.get("hookscript") {
+            Storages::read(&self.0.root, &self.0.node)?.check_hookscript(script)?;
+        }
         let running = self.is_running(vmid)?;
         let facts = Facts { vmid, running, cgroup_v2: self.0.cgroup_v2 };
         let doomed = change.apply(&mut locked.config, facts)?;

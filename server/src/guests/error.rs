@@ -37,6 +37,9 @@ pub(crate) enum GuestError {
     NoOptions,
     #[error("Parameter verification failed.")]
     Params(BTreeMap<String, String>),
+    /// A property string of the config, not of the request.
+    #[error("format error")]
+    Format(BTreeMap<String, String>),
     #[error("unable to create CT {vmid} - {source}")]
     Creating { vmid: Vmid, source: Box<GuestError> },
     #[error(transparent)]

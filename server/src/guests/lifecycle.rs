@@ -166,15 +166,15 @@ impl Guests {
     /// PVE brings back a checkpoint, so it refuses a running container; ours stays in memory and
     /// only one that stands still can go on.
     pub(crate) async fn resume(&self, vmid: Vmid, who: &AuthId) -> Result<Upid, GuestError> {
-        self.require_running(vmid).await?;
-        let frozen = self.blocking(move |guests| {
-            Ok(guests.0.running.of(&guests.0.root, vmid).is_some_and(|run| run.cgroup.frozen()))
+        let goes_on = self.blocking(move |guests| {
+            Ok(guests.0.running.of(&guests.0.root, vmid).is_some_and(|run| !run.cgroup.frozen()))
         });
-        if !frozen.await? {
+        if goes_on.await? {
             return Err(GuestError::AlreadyRunning(vmid));
         }
         let guests = self.clone();
         self.task("vzresume", vmid, who, move |_, _| async move {
+            guests.require_running(vmid).await?;
             Ok(guests.0.crun.resume(vmid).await?)
         })
     }

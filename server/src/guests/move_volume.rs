@@ -59,7 +59,6 @@ impl Guests {
         let digest = locked.digest().map(ToString::to_string).unwrap_or_default();
         check_digest(request.digest.as_deref(), &digest)?;
         let storages = Storages::read(&self.0.root, &self.0.node)?;
-        storages.require(volume.storage())?.existing(&volume)?;
         storages.require_rootdir(&request.storage)?;
         let mut operation =
             Operation::new("disk").on(&storages, vmid, std::slice::from_ref(&request.storage))?;

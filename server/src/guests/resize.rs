@@ -130,13 +130,20 @@ pub(super) fn check_digest(given: Option<&str>, is: &str) -> Result<(), GuestErr
 }
 
 /// The disk's volume, what the config says of its size, and its value.
+/// Upstream parses the text that is not there, and tells what it lacks.
+fn not_there(disk: &str) -> GuestError {
+    let lacking = if disk == "rootfs" { &["volume"][..] } else { &["mp", "volume"] };
+    let complaint = "property is missing and it is not optional";
+    let errors = lacking.iter().map(|part| ((*part).to_owned(), complaint.to_owned()));
+    GuestError::Format(errors.collect())
+}
+
 fn volume(
     config: &ContainerConfig,
     disk: &str,
     vmid: Vmid,
 ) -> Result<(VolumeId, Option<u64>, String), GuestError> {
-    let value = config.get(disk);
-    let value = value.ok_or_else(|| GuestError::die(format!("disk '{disk}' does not exist")))?;
+    let value = config.get(disk).ok_or_else(|| not_there(disk))?;
     let point = MountPoint::parse(disk, value).map_err(GuestError::value)?;
     let MountSource::Volume(volume) = point.source else {
         return Err(GuestError::die(format!("{disk}: only a volume can be resized")));
@@ -176,7 +183,7 @@ mod tests {
     }
 
     #[rstest]
-    #[case::missing("mp1", "disk 'mp1' does not exist")]
+    #[case::missing("mp1", "format error")]
     #[case::bind("mp0", "mp0: only a volume can be resized")]
     #[case::foreign(
         "mp2",

@@ -204,7 +204,29 @@ async fn what_does_not_run_cannot_be_stopped() {
     assert_eq!(text(guests.shutdown(vmid(100), None, false, &who).await), "CT 100 not running");
     assert_eq!(text(guests.reboot(vmid(100), None, &who).await), "VM 100 not running");
     assert_eq!(text(guests.suspend(vmid(100), &who).await), "CT 100 not running");
-    assert_eq!(text(guests.resume(vmid(100), &who).await), "CT 100 not running");
+}
+
+#[tokio::test]
+async fn a_hookscript_is_there_and_can_run() {
+    let world = World::new();
+    world.config(100, CONFIG);
+    let snippets = world.root.below("/var/lib/vz/snippets");
+    fs_err::create_dir_all(&snippets).unwrap();
+    fs_err::write(snippets.join("text"), "no program").unwrap();
+    let refusal = async |script: &str| {
+        let change = Change {
+            set: [("hookscript".to_owned(), script.to_owned())].into(),
+            ..Change::default()
+        };
+        world.guests.change(vmid(100), change, None).await.unwrap_err().to_string()
+    };
+
+    let none = refusal("local:snippets/none").await;
+    assert_eq!(none, "script 'local:snippets/none' does not exist");
+    let text = refusal("local:snippets/text").await;
+    assert_eq!(text, "script 'local:snippets/text' is not executable");
+    let image = refusal("local:iso/x.iso").await;
+    assert_eq!(image, "'local:iso/x.iso' is not in the snippets directory");
 }
 
 #[tokio::test]

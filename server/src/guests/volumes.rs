@@ -1,5 +1,6 @@
 //! The storages of this node as containers use them.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use openapi::property_string::format_size;
@@ -73,6 +74,26 @@ impl<'a> Storages<'a> {
             }
         }
         Ok(storage.existing(volume)?.path)
+    }
+
+    /// As `check_hookscript` of pve-guest-common's `PVE/GuestHelpers.pm`.
+    pub(super) fn check_hookscript(&self, text: &str) -> Result<(), GuestError> {
+        let volume: VolumeId = text.parse().map_err(|err| GuestError::die(format!("{err}")))?;
+        let is_snippet = matches!(
+            volume.name().parse()?,
+            VolumeName::File { content: ContentType::Snippets, .. }
+        );
+        if !is_snippet {
+            return Err(GuestError::die(format!("'{volume}' is not in the snippets directory")));
+        }
+        let path = self.require(volume.storage())?.path_of(&volume)?.path;
+        let Some(metadata) = fs_err::metadata(path).ok().filter(std::fs::Metadata::is_file) else {
+            return Err(GuestError::die(format!("script '{volume}' does not exist")));
+        };
+        if metadata.permissions().mode() & 0o111 == 0 {
+            return Err(GuestError::die(format!("script '{volume}' is not executable")));
+        }
+        Ok(())
     }
 
     /// Every volume of this guest on one storage.

@@ -97,3 +97,30 @@ fn a_locked_or_protected_container_is_left_alone() {
     assert_eq!(delete.line(), "500 can't remove CT 100 - protection mode enabled");
     assert!(path.exists());
 }
+
+#[test]
+fn a_change_names_its_options_even_if_it_changes_nothing() {
+    let daemon = with_guest().start();
+    let put = |fields: &[(&str, &str)]| daemon.put("/nodes/pve1/lxc/100/config", fields).line();
+    assert_eq!(put(&[]), "500 no options specified");
+    assert_eq!(put(&[("delete", "")]), "200 OK");
+    assert_eq!(put(&[("description", "two\nlines")]), "200 OK");
+    assert_eq!(put(&[("description", "")]), "200 OK");
+    assert_eq!(daemon.get("/nodes/pve1/lxc/100/config").data()["description"], json!(null));
+}
+
+#[test]
+fn a_disk_that_is_not_there_does_not_grow() {
+    let daemon = with_guest().start();
+    let resize = [("disk", "mp3"), ("size", "+1G")];
+    let reply = daemon.put("/nodes/pve1/lxc/100/resize", &resize);
+    assert_eq!(reply.line(), "500 format error");
+    assert_eq!(reply.json()["errors"]["mp"], "property is missing and it is not optional");
+}
+
+#[test]
+fn what_does_not_run_resumes_in_a_task_that_fails() {
+    let daemon = with_guest().start();
+    let upid = daemon.post("/nodes/pve1/lxc/100/status/resume", &[]).data();
+    assert_eq!(daemon.task_of(upid.as_str().unwrap()).failed(), "CT 100 not running");
+}

@@ -375,3 +375,13 @@ fn a_download_is_checked_first(#[case] name: &str, #[case] content: &str, #[case
     let errors = daemon.post("/nodes/pve1/storage/local/download-url", &fields).errors();
     assert_eq!(errors.as_object().unwrap().keys().collect::<Vec<_>>(), [wrong]);
 }
+
+#[test]
+fn a_list_of_storages_knows_what_another_node_can_reach() {
+    let daemon = with_users().start();
+    assert_eq!(daemon.get("/nodes/pve1/storage?target=pve1").data()[0]["storage"], "local");
+    assert_eq!(daemon.get("/nodes/pve1/storage?target=pve2").data(), json!([]));
+    let unknown = daemon.get("/nodes/pve1/storage?storage=nope");
+    assert_eq!(unknown.line(), "400 Parameter verification failed.");
+    assert_eq!(unknown.errors()["storage"], "No such storage.");
+}

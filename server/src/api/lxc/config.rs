@@ -91,7 +91,9 @@ pub(super) async fn update(
     AllParams(params): AllParams,
 ) -> Result<Data<Option<String>>, ApiError> {
     let change = Change::from_params(params.iter());
-    if change.is_empty() {
+    // An empty list to delete is an option, too.
+    let named = |name: &String| !matches!(name.as_str(), "digest" | "node" | "vmid");
+    if !params.keys().any(named) {
         return Err(GuestError::NoOptions.into());
     }
     let digest = params.get("digest").and_then(|digest| digest.as_str()).map(str::to_owned);

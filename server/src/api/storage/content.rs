@@ -62,7 +62,7 @@ fn content_row(content: Content) -> ContentRow {
         used: is_image.then_some(content.used),
         ctime: u64::try_from(content.ctime).ok(),
         vmid: content.vmid,
-        parent: None,
+        parent: is_image.then_some(None),
         notes: content.notes,
         protected: content.protected.then_some(1),
         subtype: (content.content == ContentType::Backup).then_some(subtype),

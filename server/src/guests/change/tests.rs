@@ -51,7 +51,14 @@ fn applies_everything_to_a_stopped_container() {
 #[test]
 fn what_is_no_key_is_no_change() {
     let params = json!({"node": "pve1", "vmid": 100, "digest": "x"});
-    assert!(change(&params).is_empty());
+    assert_eq!(change(&params), Change::default());
+}
+
+#[test]
+fn an_empty_description_is_none() {
+    let text = applied(&json!({"description": ""}), true).unwrap();
+
+    assert!(!text.contains('#'), "{text}");
 }
 
 #[test]
