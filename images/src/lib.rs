@@ -3,7 +3,7 @@
 //! This crate owns what an archive may do to the folder it is unpacked into. Who calls it decides
 //! as whom: the monitor calls it inside the container's user namespace, after a chroot. It must be
 //! safe without either, so every path is resolved beneath a descriptor and the chroot is a second
-//! wall, not the only one.
+//! wall, not the only one. `registry` is where archives come from; only the daemon has it.
 
 mod compression;
 mod error;
@@ -11,6 +11,8 @@ mod header;
 mod limits;
 mod pax;
 mod place;
+#[cfg(feature = "registry")]
+pub mod registry;
 mod sparse;
 mod tape;
 mod unpack;

@@ -1,4 +1,4 @@
-//! Getting files from other servers: templates by their URL. The rules of names and storages are
+//! Getting files from other servers: templates by their URL. `builder` also makes the registries' client. The rules of names and storages are
 //! `api::storage`'s.
 
 use std::io;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use pve_integration::layout::Root;
 use pve_integration::storage::Spool;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Proxy, Response};
+use reqwest::{Client, ClientBuilder, Proxy, Response};
 use tokio::io::{AsyncWriteExt as _, BufWriter};
 use tokio_util::sync::CancellationToken;
 
@@ -48,9 +48,9 @@ pub(crate) enum FetchError {
 }
 
 /// With its causes: the outermost only says that something failed.
-fn chain(err: &reqwest::Error) -> String {
+pub(crate) fn chain(err: &dyn std::error::Error) -> String {
     let mut text = err.to_string();
-    let mut source = std::error::Error::source(err);
+    let mut source = err.source();
     while let Some(cause) = source {
         text += &format!(": {cause}");
         source = cause.source();
@@ -58,21 +58,24 @@ fn chain(err: &reqwest::Error) -> String {
     text
 }
 
-/// By datacenter.cfg's proxy, if it names one; never by one of the environment.
 pub(crate) fn client(root: &Root, verify: bool) -> Result<Client, FetchError> {
+    let redirects = Policy::limited(MAX_REDIRECTS);
+    Ok(builder(root)?.redirect(redirects).danger_accept_invalid_certs(!verify).build()?)
+}
+
+/// By datacenter.cfg's proxy, if it names one; never by one of the environment.
+pub(crate) fn builder(root: &Root) -> Result<ClientBuilder, FetchError> {
     // Refused if there is one already, which then is the same.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    let mut builder = Client::builder()
+    let builder = Client::builder()
         .user_agent("Proxmox VE")
         .connect_timeout(CONNECT_PATIENCE)
         .read_timeout(READ_PATIENCE)
-        .redirect(Policy::limited(MAX_REDIRECTS))
-        .no_proxy()
-        .danger_accept_invalid_certs(!verify);
-    if let Some(proxy) = proxy(root) {
-        builder = builder.proxy(Proxy::all(proxy)?);
+        .no_proxy();
+    match proxy(root) {
+        Some(proxy) => Ok(builder.proxy(Proxy::all(proxy)?)),
+        None => Ok(builder),
     }
-    Ok(builder.build()?)
 }
 
 fn proxy(root: &Root) -> Option<String> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use openapi::NodeName;
 use pve_integration::access::{self, FirstStart};
 use pve_integration::layout::{InvalidRoot, Root};
+use pve_integration::storage::{Spool, StorageConfig};
 use rustix::fs::{FlockOperation, flock};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -102,6 +103,8 @@ pub async fn serve(options: Options) -> Result<(), StartError> {
 
     let stop = stop_on_signal().map_err(StartError::Signals)?;
     app.guests().recover().await;
+    let (swept, node) = (root.clone(), app.node().clone());
+    tokio::task::spawn_blocking(move || sweep(&swept, &node));
     let server = Server::new(router(&app), stop.clone());
     let scheme = if options.plain_http { "http" } else { "https" };
     tracing::info!(%address, "listening on {scheme}://{address}");
@@ -146,6 +149,19 @@ fn lock(root: &Root) -> Result<fs_err::File, StartError> {
     match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(_) => Err(StartError::Running(path)),
+    }
+}
+
+/// What a daemon that was killed had not yet received whole.
+fn sweep(root: &Root, node: &NodeName) {
+    let Ok(config) = StorageConfig::read(root) else { return };
+    for storage in config.iter().filter(|storage| storage.enabled() && storage.on_node(node)) {
+        let Ok(dir) = config.dir(root, node, storage.id()) else { continue };
+        for folder in dir.receives().iter().filter(|folder| folder.is_dir()) {
+            if let Err(err) = Spool::sweep(folder) {
+                tracing::warn!(error = %err, "cannot remove what was not received whole: {err}");
+            }
+        }
     }
 }
 

@@ -71,6 +71,13 @@ impl DirStorage {
         self.path.join(content.folder())
     }
 
+    /// Where files that are being received lie.
+    pub fn receives(&self) -> Vec<PathBuf> {
+        let kinds = [ContentType::Iso, ContentType::Vztmpl, ContentType::Import];
+        let folders = kinds.into_iter().map(|kind| self.folder(kind));
+        folders.chain([self.path.clone()]).collect()
+    }
+
     /// Where a volume lies, whether it is there or not.
     pub fn path_of(&self, volume: &VolumeId) -> Result<VolumePath, StorageError> {
         let name: VolumeName = volume.name().parse()?;

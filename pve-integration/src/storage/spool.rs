@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use fs_err as fs;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock};
 
 /// Makes the names of one process differ.
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -24,14 +24,38 @@ impl Spool {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::open(folder, flags, Mode::from_raw_mode(0o644)) {
             Ok(file) => Ok(Self { file: file.into(), name: None }),
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR) => {
-                let name = unique(folder, "upload");
-                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
-                let file = rustix::fs::open(&name, flags, Mode::from_raw_mode(0o644))?;
-                Ok(Self { file: file.into(), name: Some(name) })
-            }
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR) => Self::named(folder),
             Err(err) => Err(err.into()),
         }
+    }
+
+    /// Locked while somebody writes it, on network filesystems also for other nodes: `sweep` takes
+    /// what nobody holds.
+    fn named(folder: &Path) -> io::Result<Self> {
+        let name = unique(folder, "upload");
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = rustix::fs::open(&name, flags, Mode::from_raw_mode(0o644))?;
+        let spool = Self { file: file.into(), name: Some(name) };
+        flock(&spool.file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(spool)
+    }
+
+    /// Remove what those left who died in the middle, where files have to have names. For the next
+    /// start.
+    pub fn sweep(folder: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if !name.starts_with(".upload.tmp.") {
+                continue;
+            }
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let Ok(file) = rustix::fs::open(&path, flags, Mode::empty()) else { continue };
+            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                fs::remove_file(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// To write it, or to read it from its start.
@@ -39,13 +63,24 @@ impl Spool {
         &self.file
     }
 
+    /// Gives it `target` as its name, unless something has that name.
+    pub fn publish_new(self, target: &Path) -> io::Result<()> {
+        self.complete()?;
+        self.link(target)?;
+        fs::File::open(target.parent().unwrap_or(Path::new("/")))?.sync_all()
+    }
+
+    fn complete(&self) -> io::Result<()> {
+        // As PVE, whatever the umask: templates are no secret.
+        rustix::fs::fchmod(&self.file, Mode::from_raw_mode(0o644))?;
+        self.file.sync_all()
+    }
+
     /// Gives it `target` as its name, in place of what has that name.
     pub fn publish(self, target: &Path) -> io::Result<()> {
         let folder = target.parent().unwrap_or(Path::new("/"));
         let own = target.file_name().and_then(|name| name.to_str()).unwrap_or("file");
-        // As PVE, whatever the umask: templates are no secret.
-        rustix::fs::fchmod(&self.file, Mode::from_raw_mode(0o644))?;
-        self.file.sync_all()?;
+        self.complete()?;
         let beside = unique(folder, own);
         match self.link(&beside) {
             Ok(()) => {}
@@ -133,5 +168,41 @@ mod tests {
 
         assert!(spool.publish(&target).is_err());
         assert_eq!(names(dir.path()), ["folder"]);
+    }
+
+    #[test]
+    fn takes_the_place_of_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a.tar");
+        let spool = || {
+            let spool = Spool::within(dir.path()).unwrap();
+            spool.file().write_all(b"new").unwrap();
+            spool
+        };
+
+        spool().publish_new(&target).unwrap();
+        fs::write(&target, "other").unwrap();
+        let taken = spool().publish_new(&target).unwrap_err();
+
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(names(dir.path()), ["a.tar"]);
+        assert_eq!(fs::read_to_string(&target).unwrap(), "other");
+    }
+
+    #[test]
+    fn what_the_dead_left_goes_and_what_is_written_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(".upload.tmp.1.0"), "half").unwrap();
+        fs::write(dir.path().join("a.tar"), "whole").unwrap();
+        let living = Spool::named(dir.path()).unwrap();
+
+        Spool::sweep(dir.path()).unwrap();
+
+        let mut left = names(dir.path());
+        left.sort();
+        let own = living.name.as_ref().unwrap().file_name().unwrap().to_str().unwrap();
+        assert_eq!(left, [own, "a.tar"]);
+        living.publish_new(&dir.path().join("b.tar")).unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join("b.tar")).unwrap(), "");
     }
 }

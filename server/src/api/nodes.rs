@@ -2,6 +2,7 @@
 
 mod appliances;
 mod settings;
+mod tags;
 mod url;
 
 use std::io;
@@ -30,6 +31,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .routes(routes!(virtual_machines))
         .routes(routes!(appliances::appliances, appliances::download_appliance))
         .routes(routes!(url::url_metadata))
+        .routes(routes!(tags::repository_tags))
         .routes(routes!(settings::dns))
         .routes(routes!(settings::time))
         .routes(routes!(settings::hosts))

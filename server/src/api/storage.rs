@@ -4,6 +4,7 @@
 mod content;
 mod download;
 mod files;
+mod registry;
 mod upload;
 mod volume;
 
@@ -41,6 +42,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .routes(routes!(volume::volume_info, volume::update_volume, volume::remove_volume))
         .routes(routes!(upload::upload))
         .routes(routes!(download::download_url))
+        .routes(routes!(registry::pull))
 }
 
 fn path(storage: &StorageId) -> String {

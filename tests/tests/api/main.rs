@@ -13,6 +13,7 @@ mod node;
 mod parameters;
 mod pools;
 mod reading;
+mod registry;
 mod replay;
 mod storage;
 mod users;
