@@ -26,6 +26,7 @@ use tracing::{Instrument as _, Span, field};
 use crate::app::App;
 use crate::body::{self, RawParams};
 use crate::credentials::{CSRF, Credentials};
+use crate::docs;
 use crate::error::ApiError;
 use crate::extract::{Caller, Checked, unknown_node};
 use crate::format::{self, Format, JSON, Page};
@@ -114,6 +115,11 @@ impl Guard {
         body::check_transfer(&parts.headers)?;
         if verb == Verb::GET && parts.uri.path() == DOCUMENT {
             return Ok(self.document());
+        }
+        if verb == Verb::GET
+            && let Some(page) = docs::serve(parts.uri.path())
+        {
+            return Ok(page);
         }
         let (format, path) = match Target::parse(parts.uri.path()) {
             Target::Api { format, path } => (format, path),

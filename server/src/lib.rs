@@ -11,6 +11,7 @@ mod checksum;
 pub mod cli;
 mod config;
 mod credentials;
+mod docs;
 pub mod envelope;
 pub mod error;
 pub mod extract;

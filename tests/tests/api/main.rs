@@ -6,6 +6,7 @@ mod access;
 mod administration;
 mod cluster;
 mod command_line;
+mod docs;
 mod firewall;
 mod guest_operations;
 mod guests;
