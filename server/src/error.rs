@@ -196,6 +196,24 @@ impl From<StorageError> for ApiError {
             | StorageError::NoFreeName { .. }
             | StorageError::NoMkfs(_)
             | StorageError::Format { .. }
+            | StorageError::During { .. }
+            | StorageError::Defined(_)
+            | StorageError::Property(_)
+            | StorageError::Required(_)
+            | StorageError::IllegalPath(_)
+            | StorageError::NoneAndMore
+            | StorageError::Fixed(_)
+            | StorageError::NoOption(_)
+            | StorageError::Undeletable(..)
+            | StorageError::SetAndDelete(_)
+            | StorageError::Modified
+            | StorageError::LineFeed(_)
+            | StorageError::IsBase
+            | StorageError::NotMounted(..)
+            | StorageError::NoDirectory(..)
+            | StorageError::OneForTwo { .. }
+            | StorageError::Access(_)
+            | StorageError::Lock(_)
             | StorageError::Io { .. } => Self::die(err),
         }
     }

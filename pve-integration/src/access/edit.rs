@@ -26,7 +26,7 @@ use crate::layout::Root;
 pub use self::acl::{AclChange, change_acl, is_acl_path};
 pub use self::error::EditError;
 pub use self::groups::{create_group, delete_group, update_group};
-pub use self::guests::forget_guest;
+pub use self::guests::{forget_guest, forget_storage};
 pub use self::passwords::{authenticate, set_password};
 pub use self::pools::{Inventory, PoolChange, change_pool, create_pool, delete_pool};
 pub use self::roles::{create_role, delete_role, update_role};

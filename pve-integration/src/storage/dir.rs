@@ -1,12 +1,14 @@
 //! A `dir` storage: where its volumes lie, how full it is, and how one goes away.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
 
 use fs_err as fs;
 use openapi::{StorageId, VolumeId};
 
+use super::section_file::{is_true, split_list};
 use super::{ContentType, Storage, StorageError, VolumeFormat, VolumeName};
 use crate::layout::Root;
 
@@ -15,6 +17,19 @@ pub struct DirStorage {
     id: StorageId,
     path: PathBuf,
     content: BTreeSet<ContentType>,
+    /// `content-dirs`: other folders than the usual ones.
+    folders: BTreeMap<ContentType, PathBuf>,
+    /// Whether the folders are ours to make: the path's own, and those below it.
+    makes: (bool, bool),
+    /// What has to be mounted before anything is written: the path may be on a disk that is away.
+    mount: Option<Mount>,
+}
+
+#[derive(Clone, Debug)]
+struct Mount {
+    /// As storage.cfg says it.
+    told: String,
+    path: PathBuf,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +52,33 @@ impl DirStorage {
         if storage.kind() != "dir" {
             return Err(StorageError::Kind { id, kind: storage.kind().to_owned() });
         }
-        let path = root.below(storage.get("path").ok_or(StorageError::NoPath)?);
-        Ok(Self { id, path, content: storage.content() })
+        let told = storage.get("path").ok_or(StorageError::NoPath)?;
+        let path = root.below(told);
+        let makes = |key| {
+            let given = storage.get(key).or_else(|| storage.get("mkdir"));
+            given.is_none_or(is_true)
+        };
+        let overrides = split_list(storage.get("content-dirs").unwrap_or_default());
+        let folders = overrides.filter_map(|text| {
+            let (word, folder) = text.split_once('=')?;
+            let relative = Path::new(folder.trim_start_matches('/'));
+            let inside = relative.components().all(|part| matches!(part, Component::Normal(_)));
+            Some((ContentType::from_word(word)?, path.join(relative))).filter(|_| inside)
+        });
+        let mount = storage.get("is_mountpoint").and_then(|value| match value {
+            "0" | "no" | "off" | "false" => None,
+            yes if is_true(yes) => Some(told),
+            other => Some(other),
+        });
+        let mount = mount.map(|told| Mount { told: told.to_owned(), path: root.below(told) });
+        Ok(Self {
+            id,
+            content: storage.content(),
+            folders: folders.collect(),
+            makes: (makes("create-base-path"), makes("create-subdirs")),
+            mount,
+            path,
+        })
     }
 
     pub fn id(&self) -> &StorageId {
@@ -58,17 +98,46 @@ impl DirStorage {
         if allowed { Ok(()) } else { Err(StorageError::Content(self.id.clone(), content)) }
     }
 
-    /// Makes the folders of what may lie here.
+    /// Makes the folders of what may lie here, as far as they are ours to make.
     pub fn activate(&self) -> Result<(), StorageError> {
-        for content in &self.content {
-            let folder = self.folder(*content);
-            fs::create_dir_all(&folder).map_err(StorageError::io("create directory", &folder))?;
+        if let Some(mount) = self.mount.as_ref().filter(|mount| !is_mounted(&mount.path)) {
+            return Err(StorageError::NotMounted(self.id.clone(), mount.told.clone()));
+        }
+        let make = |folder: &Path| {
+            fs::create_dir_all(folder).map_err(StorageError::io("create directory", folder))
+        };
+        if self.makes.0 {
+            make(&self.path)?;
+        }
+        if !self.path.is_dir() {
+            let path = self.path.display().to_string();
+            return Err(StorageError::NoDirectory(self.id.clone(), path));
+        }
+        if self.makes.1 {
+            for content in &self.content {
+                make(&self.folder(*content))?;
+            }
+            // PVE's own: where containers lay once, and where their backups go.
+            if self.content.contains(&ContentType::Rootdir) {
+                make(&self.path.join("private"))?;
+                make(&self.folder(ContentType::Backup))?;
+            }
+        }
+        let mut seen = BTreeSet::new();
+        let own = self.content.iter().filter(|content| **content != ContentType::Rootdir);
+        for folder in own.filter_map(|content| self.folder(*content).canonicalize().ok()) {
+            if !seen.insert(folder.clone()) {
+                return Err(StorageError::OneForTwo { id: self.id.clone(), path: folder });
+            }
         }
         Ok(())
     }
 
     pub fn folder(&self, content: ContentType) -> PathBuf {
-        self.path.join(content.folder())
+        // Volumes of containers lie beside those of machines.
+        let content = if content == ContentType::Rootdir { ContentType::Images } else { content };
+        let other = self.folders.get(&content).cloned();
+        other.unwrap_or_else(|| self.path.join(content.folder()))
     }
 
     /// Where files that are being received lie.
@@ -142,4 +211,16 @@ impl DirStorage {
         let text = format!("{}:{name}", self.id);
         text.parse().expect("a storage id, a colon and a name without newline are a volume id")
     }
+}
+
+/// Another filesystem than its parent's, or a filesystem's root that is bound there.
+fn is_mounted(path: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
+    let Ok(path) = path.canonicalize() else { return false };
+    let Some(parent) = path.parent() else { return true };
+    let listed = || {
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        table.lines().any(|line| line.split(' ').nth(4) == path.to_str())
+    };
+    matches!((device(&path), device(parent)), (Ok(own), Ok(outer)) if own != outer) || listed()
 }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use openapi::{NodeName, StorageId, Vmid};
 
 use super::ContentType;
+use crate::access::edit::EditError;
+use crate::cluster_lock::LockError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -51,6 +53,46 @@ pub enum StorageError {
     NoMkfs(PathBuf),
     #[error("unable to format '{}' - {reason}", path.display())]
     Format { path: PathBuf, reason: String },
+    #[error("{what} storage failed: {cause}")]
+    During { what: &'static str, cause: Box<StorageError> },
+    #[error("storage ID '{0}' already defined")]
+    Defined(StorageId),
+    #[error("unexpected property '{0}'")]
+    Property(String),
+    #[error("missing value for required option '{0}'")]
+    Required(&'static str),
+    #[error("illegal path for directory storage: {0}")]
+    IllegalPath(String),
+    #[error("unable to combine 'none' with other content types")]
+    NoneAndMore,
+    #[error("can't change value of fixed parameter '{0}'")]
+    Fixed(String),
+    #[error("no such option '{0}'")]
+    NoOption(String),
+    #[error("unable to delete {0} option '{1}'")]
+    Undeletable(&'static str, String),
+    #[error("cannot set and delete property '{0}' at the same time!")]
+    SetAndDelete(String),
+    #[error("detected modified configuration - file changed by other user? Try again.")]
+    Modified,
+    #[error("property '{0}' contains a line feed")]
+    LineFeed(String),
+    #[error("can't remove storage - storage is used as base of another storage")]
+    IsBase,
+    #[error(
+        "unable to activate storage '{0}' - directory is expected to be a mount point but is not \
+         mounted: '{1}'"
+    )]
+    NotMounted(StorageId, String),
+    #[error("unable to activate storage '{0}' - directory '{1}' does not exist or is unreachable")]
+    NoDirectory(StorageId, String),
+    #[error("storage '{id}' uses directory {} for multiple content types", path.display())]
+    OneForTwo { id: StorageId, path: PathBuf },
+    /// Of storage.cfg, or of the rights on a storage that is no more.
+    #[error(transparent)]
+    Access(#[from] EditError),
+    #[error(transparent)]
+    Lock(#[from] LockError),
     #[error("unable to {what} '{}' - {source}", path.display())]
     Io { what: &'static str, path: PathBuf, source: io::Error },
 }

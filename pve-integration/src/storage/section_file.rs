@@ -1,7 +1,7 @@
 //! storage.cfg: `type: id` lines, each followed by indented `key value` lines.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::{fmt, io};
 
 use fs_err as fs;
 use openapi::{NodeName, StorageId};
@@ -59,8 +59,39 @@ impl Storage {
         split_list(words).filter_map(ContentType::from_word).collect()
     }
 
-    fn flag(&self, key: &str) -> bool {
-        matches!(self.get(key), Some("1" | "yes" | "on" | "true"))
+    pub(super) fn flag(&self, key: &str) -> bool {
+        self.get(key).is_some_and(is_true)
+    }
+
+    pub(super) fn new(id: StorageId, kind: String, properties: BTreeMap<String, String>) -> Self {
+        Self { id, kind, properties }
+    }
+
+    pub(super) fn set(&mut self, key: &str, value: String) {
+        self.properties.insert(key.to_owned(), value);
+    }
+
+    pub(super) fn unset(&mut self, key: &str) {
+        self.properties.remove(key);
+    }
+}
+
+/// As PVE writes it (its `SectionConfig.pm`): what switches the storage off, what the type cannot do
+/// without, then the rest, each by name.
+impl fmt::Display for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}", self.kind, self.id)?;
+        if !self.enabled() {
+            writeln!(f, "\tdisable")?;
+        }
+        let required = required(&self.kind);
+        let (first, rest): (Vec<_>, Vec<_>) =
+            self.properties().partition(|(key, _)| required.contains(key));
+        let told = first.into_iter().chain(rest);
+        for (key, value) in told.filter(|(key, value)| *key != "disable" && !value.is_empty()) {
+            writeln!(f, "\t{key} {value}")?;
+        }
+        Ok(())
     }
 }
 
@@ -114,6 +145,19 @@ impl StorageConfig {
         found.ok_or_else(|| StorageError::NoStorage(id.clone()))
     }
 
+    pub(super) fn get_mut(&mut self, id: &StorageId) -> Result<&mut Storage, StorageError> {
+        let found = self.storages.iter_mut().find(|storage| storage.id == *id);
+        found.ok_or_else(|| StorageError::NoStorage(id.clone()))
+    }
+
+    pub(super) fn push(&mut self, storage: Storage) {
+        self.storages.push(storage);
+    }
+
+    pub(super) fn remove(&mut self, id: &StorageId) {
+        self.storages.retain(|storage| storage.id != *id);
+    }
+
     /// A storage whose volumes can be used on `node`.
     pub fn dir(
         &self,
@@ -154,6 +198,33 @@ impl StorageConfig {
     }
 }
 
+impl fmt::Display for StorageConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.storages.iter().try_for_each(|storage| writeln!(f, "{storage}"))
+    }
+}
+
+/// What a storage of a type must have; a plug-in that is not PVE's own is not known here.
+pub(super) fn required(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "dir" | "btrfs" | "cephfs" => &["path"],
+        "nfs" => &["export", "path", "server"],
+        "cifs" => &["path", "server", "share"],
+        "pbs" => &["datastore", "server"],
+        "lvm" => &["vgname"],
+        "lvmthin" => &["thinpool", "vgname"],
+        "iscsi" | "iscsidirect" => &["portal", "target"],
+        "zfspool" => &["pool"],
+        "zfs" => &["blocksize", "iscsiprovider", "pool", "portal", "target"],
+        "esxi" => &["server", "username"],
+        _ => &[],
+    }
+}
+
+pub(super) fn is_true(value: &str) -> bool {
+    matches!(value, "1" | "yes" | "on" | "true")
+}
+
 fn indented(line: &str) -> bool {
     line.starts_with(char::is_whitespace)
 }
@@ -165,7 +236,7 @@ fn header(line: &str) -> Option<Storage> {
     Some(Storage { id, kind: kind.to_ascii_lowercase(), properties: BTreeMap::new() })
 }
 
-fn split_list(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn split_list(text: &str) -> impl Iterator<Item = &str> {
     text.split([',', ';', ' ', '\t']).filter(|word| !word.is_empty())
 }
 

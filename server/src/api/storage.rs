@@ -2,9 +2,11 @@
 //! the files beside.
 
 mod content;
+mod definitions;
 mod download;
 mod files;
 mod registry;
+mod restore;
 mod upload;
 mod volume;
 
@@ -33,8 +35,8 @@ const SEE: [Privilege; 2] = [Privilege::DatastoreAudit, Privilege::DatastoreAllo
 
 pub(crate) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default()
-        .routes(routes!(definitions))
-        .routes(routes!(definition_of))
+        .routes(routes!(definitions, definitions::create))
+        .routes(routes!(definition_of, definitions::update, definitions::delete))
         .routes(routes!(storages))
         .routes(routes!(storage_index))
         .routes(routes!(storage_status))
@@ -43,6 +45,10 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .routes(routes!(upload::upload))
         .routes(routes!(download::download_url))
         .routes(routes!(registry::pull))
+        .routes(routes!(restore::identity))
+        .routes(routes!(restore::import_metadata))
+        .routes(routes!(restore::list))
+        .routes(routes!(restore::download))
 }
 
 fn path(storage: &StorageId) -> String {

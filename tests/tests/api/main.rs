@@ -17,6 +17,7 @@ mod reading;
 mod registry;
 mod replay;
 mod storage;
+mod storage_config;
 mod users;
 
 use tests::{Builder, Daemon, SHA256_OF_SECRET_WORD};

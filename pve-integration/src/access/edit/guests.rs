@@ -1,6 +1,6 @@
-//! What `user.cfg` says of a guest that is no more.
+//! What `user.cfg` says of a guest or a storage that is no more.
 
-use openapi::Vmid;
+use openapi::{StorageId, Vmid};
 
 use super::{Edit, EditError};
 use crate::layout::Root;
@@ -18,5 +18,22 @@ pub fn forget_guest(root: &Root, vmid: Vmid) -> Result<(), EditError> {
         if granted || pooled { edit.save() } else { Ok(()) }
     };
     let what = format!("access permissions cleanup for VM {vmid} failed");
+    run().map_err(|cause| EditError::during(what, cause))
+}
+
+/// As of a guest: the next storage of that name may be another's.
+pub fn forget_storage(root: &Root, storage: &StorageId) -> Result<(), EditError> {
+    let run = || {
+        let mut edit = Edit::open(root)?;
+        let storages = edit.config.acl.children.get_mut("storage");
+        let granted =
+            storages.and_then(|storages| storages.children.remove(&storage.to_string())).is_some();
+        let mut pooled = false;
+        for pool in edit.config.pools.values_mut() {
+            pooled |= pool.storage.remove(storage.as_str());
+        }
+        if granted || pooled { edit.save() } else { Ok(()) }
+    };
+    let what = format!("access permissions cleanup for storage {storage} failed");
     run().map_err(|cause| EditError::during(what, cause))
 }
