@@ -1,7 +1,7 @@
 //! Who may connect and how: TLS, plain HTTP and the unix socket, each with the same limits. Ends
 //! where a request has been read; what it means is the router's.
 
-mod linger;
+mod patience;
 mod seats;
 
 use std::io;
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use linger::Lingering;
+use patience::Patient;
 use seats::Seats;
 
 /// Header lines as PVE allows; bytes of the request line and 8 KiB of headers. hyper answers 431 to
@@ -216,7 +216,7 @@ impl Server {
                 .max_headers(MAX_HEADERS)
                 .max_header_size(MAX_HEADER_BYTES)
                 .serve_connection(
-                    TokioIo::new(Lingering::new(stream)),
+                    TokioIo::new(Patient::new(stream)),
                     TowerToHyperService::new(service),
                 )
         );

@@ -1,7 +1,9 @@
-//! A stream that is closed without losing its last answer. Who refuses a request without reading all
-//! of it leaves bytes in the kernel's buffer, and closing then makes the kernel send a reset, which
-//! may reach the client before the answer does. So what still comes is read and dropped, within
-//! limits.
+//! A stream that waits neither too long nor too little.
+//!
+//! A client that takes nothing of an answer is not waited for. And a stream is closed without losing
+//! its last answer: who refuses a request without reading all of it leaves bytes in the kernel's
+//! buffer, and closing then makes the kernel send a reset, which may reach the client before the
+//! answer does. So what still comes is read and dropped, within limits.
 
 use std::io;
 use std::pin::Pin;
@@ -11,12 +13,15 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+/// Since a client last took something.
+const STALL_PATIENCE: Duration = Duration::from_secs(30);
 /// A client that sends more than it may gets so far.
-const MAX_BYTES: usize = 1024 * 1024;
-const PATIENCE: Duration = Duration::from_secs(2);
+const MAX_REST: usize = 1024 * 1024;
+const REST_PATIENCE: Duration = Duration::from_secs(2);
 
-pub(super) struct Lingering<S> {
+pub(super) struct Patient<S> {
     stream: S,
+    stall: Option<Pin<Box<Sleep>>>,
     rest: Option<Rest>,
 }
 
@@ -25,13 +30,28 @@ struct Rest {
     end: Pin<Box<Sleep>>,
 }
 
-impl<S> Lingering<S> {
+impl<S> Patient<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, rest: None }
+        Self { stream, stall: None, rest: None }
+    }
+
+    /// Of a write that the client may be holding up.
+    fn bounded<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stall = None;
+            return written;
+        }
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(STALL_PATIENCE)));
+        ready!(stall.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no answer")))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -41,13 +61,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.bounded(cx, written)
     }
 
     fn poll_write_vectored(
@@ -55,7 +76,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.bounded(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -63,17 +85,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.bounded(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.rest.is_none() {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            let shut = Pin::new(&mut this.stream).poll_shutdown(cx);
+            ready!(this.bounded(cx, shut))?;
         }
         let rest = this
             .rest
-            .get_or_insert_with(|| Rest { bytes: MAX_BYTES, end: Box::pin(sleep(PATIENCE)) });
+            .get_or_insert_with(|| Rest { bytes: MAX_REST, end: Box::pin(sleep(REST_PATIENCE)) });
         let mut bytes = [0; 8192];
         while rest.end.as_mut().poll(cx).is_pending() {
             let mut buf = ReadBuf::new(&mut bytes);
@@ -97,7 +121,7 @@ mod tests {
     #[tokio::test]
     async fn reads_what_still_comes_until_the_client_is_done() {
         let (mut client, server) = tokio::io::duplex(16);
-        let mut server = Lingering::new(server);
+        let mut server = Patient::new(server);
         let closing = tokio::spawn(async move {
             server.write_all(b"no").await.unwrap();
             server.shutdown().await.unwrap();
@@ -117,8 +141,18 @@ mod tests {
         let (_client, server) = tokio::io::duplex(16);
 
         let begun = tokio::time::Instant::now();
-        Lingering::new(server).shutdown().await.unwrap();
+        Patient::new(server).shutdown().await.unwrap();
 
-        assert_eq!(begun.elapsed(), PATIENCE);
+        assert_eq!(begun.elapsed(), REST_PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn gives_up_a_client_that_takes_nothing() {
+        let (_client, server) = tokio::io::duplex(16);
+
+        let begun = tokio::time::Instant::now();
+        let err = Patient::new(server).write_all(&[b'x'; 1000]).await.unwrap_err();
+
+        assert_eq!((err.kind(), begun.elapsed()), (io::ErrorKind::TimedOut, STALL_PATIENCE));
     }
 }
