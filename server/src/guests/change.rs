@@ -280,7 +280,8 @@ pub(crate) fn new_size_gib(name: &str) -> Option<f64> {
 
 /// PVE's `split_list`: NULs if there are any, else commas, semicolons and blanks.
 pub(crate) fn split_list(text: &str) -> Vec<String> {
-    let is_separator = |c: char| match text.contains('\0') {
+    let by_nul = text.contains('\0');
+    let is_separator = |c: char| match by_nul {
         true => c == '\0',
         false => matches!(c, ',' | ';') || c.is_whitespace(),
     };
