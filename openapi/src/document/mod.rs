@@ -8,9 +8,9 @@ mod words;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
 use utoipa::openapi::schema::Schema;
-use utoipa::openapi::{Content, LicenseBuilder, OpenApi, RefOr, Required, ServerBuilder};
+use utoipa::openapi::{Content, LicenseBuilder, OpenApi, RefOr, Required, Response, ServerBuilder};
 
-use crate::schema::{Method, Property, methods};
+use crate::schema::{Method, Permissions, Property, methods};
 use words::Words;
 
 /// Fill in what the table knows: parameters, bodies, who may call. Operations that it does not
@@ -57,12 +57,31 @@ fn fill(operation: &mut Operation, method: &Method, words: &Words) {
     }
     operation.parameters =
         Some(parameters.into_iter().map(RefOr::T).collect()).filter(|all: &Vec<_>| !all.is_empty());
+    refusals(operation, method);
     operation.security = Some(security::required(method));
     let rights = security::in_words(method);
     operation.description = Some(match operation.description.take() {
         Some(text) => format!("{text}\n\n{rights}"),
         None => rights,
     });
+}
+
+/// What PVE's server says of every method alike.
+const REFUSED: &str = "PVE's error envelope; `message` is the status line's reason too. 400: \
+    parameters are wrong, `errors` says which. 403: the caller lacks a right. 500: whatever else \
+    failed, a guest that is not there, a lock, a bad value, in PVE's words. 501: not available here.";
+/// Before there is a formatter, so without an envelope.
+const UNKNOWN: &str = "No valid ticket, API token or CSRF token: a status line without a body, \
+    three seconds late.";
+
+fn refusals(operation: &mut Operation, method: &Method) {
+    let answers = &mut operation.responses.responses;
+    if let Some(RefOr::T(default)) = answers.get_mut("default") {
+        REFUSED.clone_into(&mut default.description);
+    }
+    if method.permissions != Some(Permissions::World) {
+        answers.insert("401".to_owned(), RefOr::T(Response::new(UNKNOWN)));
+    }
 }
 
 fn parameter(name: &str, property: &Property, in_path: bool, words: &Words) -> Parameter {

@@ -101,6 +101,17 @@ fn says_who_may() {
 }
 
 #[test]
+fn says_how_it_refuses() {
+    let document = whole();
+    let config = operation(&document, "PUT", "/nodes/{node}/lxc/{vmid}/config");
+    let login = operation(&document, "POST", "/access/ticket");
+    assert!(config["responses"]["401"]["content"].is_null());
+    assert!(config["responses"]["401"]["description"].is_string());
+    // A failed login is an answer of the method's own.
+    assert!(login["responses"]["401"].is_null());
+}
+
+#[test]
 fn the_head_of_the_document() {
     let document = whole();
     assert_eq!(document["openapi"], "3.1.0");
