@@ -125,6 +125,19 @@ impl Reply {
     }
 }
 
+/// Send bytes as they are, and read until the other side closes or says nothing for a while. Who is
+/// refused half-way may be unable to send the rest.
+pub fn send_raw(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    const QUIET: Duration = Duration::from_secs(5);
+    let mut stream = TcpStream::connect(address).expect("the daemon listens");
+    stream.set_read_timeout(Some(QUIET)).unwrap();
+    stream.write_all(bytes).unwrap_or_default();
+    let mut answer = Vec::new();
+    // A reset after the answer takes nothing from it.
+    stream.read_to_end(&mut answer).map(drop).unwrap_or_default();
+    answer
+}
+
 /// Parameters as a form.
 pub fn form(parameters: &[(&str, &str)]) -> String {
     let encode = |text: &str| -> String {

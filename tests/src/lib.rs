@@ -13,7 +13,7 @@ mod stand_in;
 
 pub use daemon::{Builder, Daemon, NODE, binary};
 pub use guest::{Guest, Task};
-pub use http::{Client, Reply, form};
+pub use http::{Client, Reply, form, send_raw};
 pub use left_behind::{descriptors, left_behind, processes_of};
 pub use machine::require_machine;
 pub use rootfs::{APPLETS, Content, rootfs};

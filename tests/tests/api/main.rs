@@ -4,10 +4,12 @@
 
 mod access;
 mod administration;
+mod attackers;
 mod cluster;
 mod command_line;
 mod docs;
 mod firewall;
+mod formats;
 mod guest_operations;
 mod guests;
 mod node;
