@@ -77,6 +77,18 @@ install_python() {
     echo "$wanted" >.cache/venv/wanted
 }
 
+# Apart from the clients above: it pins other versions of what they share.
+install_schemathesis() {
+    local pins=tests/schemathesis/requirements.txt venv=.cache/schemathesis
+    cmp -s "$pins" "$venv/wanted" && return 0
+    say "installing schemathesis into $venv (once)"
+    rm -rf "$venv"
+    mkdir -p .cache
+    /usr/bin/python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$pins"
+    cp "$pins" "$venv/wanted"
+}
+
 [ $# -gt 0 ] || { echo "usage: scripts/deps.sh build|demo|test|bench|valgrind..." >&2; exit 2; }
 check_host
 for purpose in "$@"; do
@@ -87,6 +99,7 @@ for purpose in "$@"; do
             install_packages "${test[@]}"
             install_nextest
             install_python
+            install_schemathesis
             ;;
         bench) install_packages "${bench[@]}" ;;
         valgrind) install_packages "${valgrind[@]}" ;;

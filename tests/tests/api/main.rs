@@ -18,6 +18,7 @@ mod pools;
 mod reading;
 mod registry;
 mod replay;
+mod schemathesis;
 mod storage;
 mod storage_config;
 mod users;
