@@ -22,14 +22,16 @@ pub(crate) enum Error {
     NoBridge(String),
     #[error("volume '{volume}' is a {format} image, which cannot be mounted for a container")]
     VolumeFormat { volume: VolumeId, format: &'static str },
-    #[error("rootfs directory '{}' does not exist", .0.display())]
+    #[error("directory '{}' does not exist", .0.display())]
     NoDirectory(PathBuf),
     #[error("volume '{volume}' is in use by {}", .device.display())]
     VolumeInUse { volume: VolumeId, device: PathBuf },
-    #[error("unsupported mount option '{0}' of the rootfs")]
+    #[error("unsupported mount option '{0}'")]
     MountOption(String),
     #[error("the rootfs is refused: its '/{name}' is {kind}, not a plain directory")]
     OddDirectory { name: &'static str, kind: &'static str },
+    #[error("{key}: cannot make its folder '{}' in the container", mp.display())]
+    MountTarget { key: String, mp: PathBuf, source: io::Error },
     #[error("cannot mount {what}")]
     Mount { what: String, source: io::Error },
     #[error("cannot mount {what}: it holds no ext4 filesystem, or a damaged one")]
@@ -62,6 +64,12 @@ pub(crate) enum Error {
     /// The source names the file.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl From<rustix::io::Errno> for Error {
+    fn from(errno: rustix::io::Errno) -> Self {
+        Self::Io(errno.into())
+    }
 }
 
 impl From<libcrun::Error> for Error {

@@ -13,10 +13,13 @@ mod error;
 mod guest;
 mod namespace;
 mod output;
+mod pace;
 mod probe;
 mod rootfs;
 mod run;
+mod setup;
 mod supervisor;
+mod target;
 mod unpack;
 
 use std::io::Write;
@@ -54,9 +57,20 @@ enum Verb {
         /// A root filesystem as a tar file, plain or compressed
         #[arg(long)]
         archive: PathBuf,
+        #[command(flatten)]
+        how: unpack::How,
     },
     #[command(name = unpack::CHILD, hide = true)]
     UnpackChild {
+        #[arg(long)]
+        rootfs: PathBuf,
+        #[arg(long)]
+        shifted: bool,
+        #[arg(long)]
+        bwlimit: Option<u64>,
+    },
+    #[command(name = setup::CHILD, hide = true)]
+    SetupChild {
         #[arg(long)]
         rootfs: PathBuf,
         #[arg(long)]
@@ -98,8 +112,13 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         _ if arguments.probe => probe::probe()?,
         Some(Verb::Run(guest)) => run::run(&guest.check()?)?,
         Some(Verb::Cleanup(guest)) => cleanup::cleanup(&guest.check()?)?,
-        Some(Verb::Unpack { guest, archive }) => unpack::unpack(&guest.check()?, &archive)?,
-        Some(Verb::UnpackChild { rootfs, shifted }) => unpack::unpack_here(&rootfs, shifted)?,
+        Some(Verb::Unpack { guest, archive, how }) => {
+            unpack::unpack(&guest.check()?, &archive, &how)?;
+        }
+        Some(Verb::UnpackChild { rootfs, shifted, bwlimit }) => {
+            unpack::unpack_here(&rootfs, shifted, bwlimit)?;
+        }
+        Some(Verb::SetupChild { rootfs, shifted }) => setup::setup_here(&rootfs, shifted)?,
         None => Arguments::command().print_help()?,
     }
     Ok(())

@@ -13,74 +13,58 @@ use pve_integration::ct_config::{ContainerConfig, MountPoint, MountSource};
 use pve_integration::storage::{StorageConfig, VolumeFormat};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, statat};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
+use rustix::mount::{
+    MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_remount, unmount,
+};
 
 use crate::error::{Error, Result};
 use crate::guest::Guest;
+use crate::target::{Spot, Target};
 
 /// How long the previous user of an image may take to let go of it.
 const PATIENCE: Duration = Duration::from_secs(3);
 const TICK: Duration = Duration::from_millis(5);
 
-/// A mounted rootfs, in our mount namespace only.
+/// What the rootfs is mounted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Run,
+    /// What is read-only for the container gets its content all the same.
+    Fill,
+}
+
+/// A mounted rootfs with its mount points, in our mount namespace only.
 #[derive(Debug)]
 pub(crate) struct Rootfs {
     path: PathBuf,
-    /// The file behind it, when it is an image.
-    image: Option<PathBuf>,
+    /// The files behind it and its mount points, where they are images.
+    images: Vec<PathBuf>,
     /// A second mount of it that the container's root can reach.
     view: Option<PathBuf>,
 }
 
 impl Rootfs {
-    pub(crate) fn mount(guest: &Guest, config: &ContainerConfig) -> Result<Self> {
-        let point = config.rootfs()?;
+    pub(crate) fn mount(guest: &Guest, config: &ContainerConfig, purpose: Purpose) -> Result<Self> {
         let path = guest.root.rootfs_mount(guest.vmid);
         fs::create_dir_all(&path)?;
-        let image = match &point.source {
-            MountSource::Volume(volume) => {
-                let storages = StorageConfig::read(&guest.root)?;
-                let storage = storages.dir(&guest.root, &guest.node, volume.storage())?;
-                let found = storage.existing(volume)?;
-                match found.format {
-                    VolumeFormat::Subvol => {
-                        bind(&found.path, &path, &point)?;
-                        None
-                    }
-                    VolumeFormat::Raw => {
-                        wait_until_free(&found.path, volume)?;
-                        let device = loopdev::attach(&found.path, point.ro)?;
-                        // The device lives as long as the mount does; our descriptor goes here.
-                        block_device(
-                            &device.source(),
-                            &path,
-                            &point,
-                            &format!("volume '{volume}'"),
-                        )?;
-                        Some(found.path)
-                    }
-                    VolumeFormat::Qcow2 | VolumeFormat::Vmdk => {
-                        return Err(Error::VolumeFormat {
-                            volume: volume.clone(),
-                            format: found.format.as_str(),
-                        });
-                    }
-                }
+        let maps = IdMaps::of(config)?;
+        let for_purpose =
+            |point: MountPoint| MountPoint { ro: point.ro && purpose == Purpose::Run, ..point };
+        let rootfs = for_purpose(config.rootfs()?);
+        let mut images = Vec::new();
+        images.extend(attach(guest, &rootfs, &|| Ok(Spot::path(&path)))?);
+        let root = open_folder(&path)?;
+        for (key, point) in config.mount_points() {
+            let point = for_purpose(point?);
+            let target = Target { root: root.as_fd(), key, mp: &point.mp, maps: &maps };
+            let before = rustix::fs::fstat(target.open()?)?;
+            images.extend(attach(guest, &point, &|| target.open().map(Spot::fd))?);
+            if point.keepattrs {
+                target.set_attributes(&before)?;
             }
-            MountSource::Bind(source) => {
-                if !source.is_dir() {
-                    return Err(Error::NoDirectory(source.clone()));
-                }
-                bind(source, &path, &point)?;
-                None
-            }
-            MountSource::Device(device) => {
-                block_device(device, &path, &point, &format!("device '{}'", device.display()))?;
-                None
-            }
-        };
-        let mut rootfs = Self { path, image, view: None };
-        if !is_reachable(&rootfs.path, &IdMaps::of(config)?)? {
+        }
+        let mut rootfs = Self { path, images, view: None };
+        if !is_reachable(&rootfs.path, &maps)? {
             rootfs.show(guest.rootfs_view())?;
         }
         Ok(rootfs)
@@ -93,7 +77,7 @@ impl Rootfs {
             Err(err) if err.kind() != io::ErrorKind::AlreadyExists => return Err(err.into()),
             Ok(()) | Err(_) => {}
         }
-        mount_bind(&self.path, &view).map_err(|err| Error::Mount {
+        mount_bind_recursive(&self.path, &view).map_err(|err| Error::Mount {
             what: format!("'{}'", view.display()),
             source: err.into(),
         })?;
@@ -106,11 +90,10 @@ impl Rootfs {
     }
 
     pub(crate) fn open(&self) -> io::Result<OwnedFd> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        Ok(rustix::fs::open(&self.path, flags, Mode::empty())?)
+        open_folder(&self.path)
     }
 
-    /// Unmount, and wait until the image is written and free for its next user.
+    /// Unmount, mount points and all, and wait until each image is written and free for its next user.
     pub(crate) fn unmount(self) -> io::Result<()> {
         if let Some(view) = &self.view {
             unmount(view, UnmountFlags::DETACH)?;
@@ -120,14 +103,13 @@ impl Rootfs {
             unmount(&self.path, UnmountFlags::DETACH)?;
         }
         let start = Instant::now();
-        while let Some(image) = &self.image {
-            match loopdev::holder(image)? {
-                Some(device) if start.elapsed() > PATIENCE => {
+        for image in &self.images {
+            while let Some(device) = loopdev::holder(image)? {
+                if start.elapsed() > PATIENCE {
                     let text = format!("{} still holds '{}'", device.display(), image.display());
                     return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
                 }
-                Some(_) => std::thread::sleep(TICK),
-                None => break,
+                std::thread::sleep(TICK);
             }
         }
         Ok(())
@@ -159,13 +141,64 @@ fn wait_until_free(image: &Path, volume: &VolumeId) -> Result<()> {
     Ok(())
 }
 
-fn bind(source: &Path, target: &Path, point: &MountPoint) -> Result<()> {
+fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+/// Mount `point` where `spot` says; the answer is the image behind it, if that is one. `spot` is
+/// asked again once something is mounted there.
+fn attach(
+    guest: &Guest,
+    point: &MountPoint,
+    spot: &dyn Fn() -> Result<Spot>,
+) -> Result<Option<PathBuf>> {
+    match &point.source {
+        MountSource::Volume(volume) => {
+            let storages = StorageConfig::read(&guest.root)?;
+            let storage = storages.dir(&guest.root, &guest.node, volume.storage())?;
+            let found = storage.existing(volume)?;
+            match found.format {
+                VolumeFormat::Subvol => {
+                    bind(&found.path, point, spot)?;
+                    Ok(None)
+                }
+                VolumeFormat::Raw => {
+                    wait_until_free(&found.path, volume)?;
+                    let device = loopdev::attach(&found.path, point.ro)?;
+                    let what = format!("volume '{volume}'");
+                    // The device lives as long as the mount does; our descriptor goes here.
+                    block_device(&device.source(), &spot()?.path, point, &what)?;
+                    Ok(Some(found.path))
+                }
+                VolumeFormat::Qcow2 | VolumeFormat::Vmdk => Err(Error::VolumeFormat {
+                    volume: volume.clone(),
+                    format: found.format.as_str(),
+                }),
+            }
+        }
+        MountSource::Bind(source) => {
+            if !source.is_dir() {
+                return Err(Error::NoDirectory(source.clone()));
+            }
+            bind(source, point, spot)?;
+            Ok(None)
+        }
+        MountSource::Device(device) => {
+            let what = format!("device '{}'", device.display());
+            block_device(device, &spot()?.path, point, &what)?;
+            Ok(None)
+        }
+    }
+}
+
+fn bind(source: &Path, point: &MountPoint, spot: &dyn Fn() -> Result<Spot>) -> Result<()> {
     let failed =
         |err: Errno| Error::Mount { what: format!("'{}'", source.display()), source: err.into() };
-    mount_bind(source, target).map_err(failed)?;
+    mount_bind(source, &spot()?.path).map_err(failed)?;
     let (flags, _) = options(point)?;
     if !flags.is_empty() {
-        mount_remount(target, MountFlags::BIND | flags, "").map_err(failed)?;
+        mount_remount(&spot()?.path, MountFlags::BIND | flags, "").map_err(failed)?;
     }
     Ok(())
 }

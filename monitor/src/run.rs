@@ -23,7 +23,7 @@ use crate::container::{Began, Container, epoch_seconds};
 use crate::error::{During, Error, Result};
 use crate::guest::{Guest, warn};
 use crate::namespace;
-use crate::rootfs::{Rootfs, refuse_odd_directories};
+use crate::rootfs::{Purpose, Rootfs, refuse_odd_directories};
 use crate::supervisor::{Supervisor, reap};
 
 /// A container that reboots faster than this is slowed down to it.
@@ -97,7 +97,7 @@ fn live(
     prepare_run_dir(guest)?;
     cleanup::leftovers(guest, cgroup, || drop(reap_all()))?;
     let config = read_config(guest)?;
-    let mounted = rootfs.insert(Rootfs::mount(guest, &config)?);
+    let mounted = rootfs.insert(Rootfs::mount(guest, &config, Purpose::Run)?);
     refuse_odd_directories(mounted.open()?.as_fd())?;
 
     let mut container = Container::start(guest, &config, mounted.path())?;

@@ -1,12 +1,14 @@
-//! The verb `unpack`: an archive into the container's rootfs volume. A child does it, as the
-//! container's own root and with the volume as its `/`, so that nothing in an archive can reach
-//! further than the container itself could.
+//! The verb `unpack`: an archive into the container's volumes, each where it is to be mounted. A
+//! child does it, as the container's own root and with the rootfs as its `/`, so that nothing in an
+//! archive can reach further than the container itself could.
 
+use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use clap::Args;
 use fs_err as fs;
 use nix::sched::CloneFlags;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
@@ -19,30 +21,76 @@ use crate::detect::{Detected, detect};
 use crate::error::{During, Error, Result};
 use crate::guest::{Guest, warn};
 use crate::namespace;
-use crate::rootfs::Rootfs;
+use crate::pace::Paced;
+use crate::rootfs::{Purpose, Rootfs};
+use crate::setup;
 
 /// The hidden verb of the child. Its first line says that its user namespace waits for its mapping.
 pub(crate) const CHILD: &str = "unpack-child";
 const READY: &str = "READY";
 
-pub(crate) fn unpack(guest: &Guest, archive: &Path) -> Result<()> {
+#[derive(Args)]
+pub(crate) struct How {
+    /// Set up a new system: what only the daemon knows is on standard input
+    #[arg(long)]
+    setup: bool,
+    /// Go on with what could be unpacked
+    #[arg(long)]
+    ignore_errors: bool,
+    /// KiB of the archive to read in a second, at most
+    #[arg(long)]
+    bwlimit: Option<u64>,
+}
+
+pub(crate) fn unpack(guest: &Guest, archive: &Path, how: &How) -> Result<()> {
     // Opened by us: the child, in its user namespace, might not be allowed to.
-    let archive = fs::File::open(archive)?;
+    let archive = fs::File::open(archive)?.into_parts().0;
+    let secrets = if how.setup { Some(setup::read_secrets()?) } else { None };
     let (config, _digest) = ct_config::read(&guest.root, &guest.node, guest.vmid)?;
     namespace::enter()?;
-    let rootfs = Rootfs::mount(guest, &config)?;
+    let rootfs = Rootfs::mount(guest, &config, Purpose::Fill)?;
     let maps = IdMaps::of(&config)?;
     let owner = rustix::fs::Uid::from_raw(maps.root_uid().unwrap_or(0));
     let group = rustix::fs::Gid::from_raw(maps.root_gid().unwrap_or(0));
     chownat(CWD, rootfs.path(), Some(owner), Some(group), AtFlags::SYMLINK_NOFOLLOW)
         .during("cannot give the rootfs to the container's root")?;
 
-    let unpacked = run_child(rootfs.path(), archive.into_parts().0, &maps);
+    let filled = fill(rootfs.path(), archive, &maps, how);
     let seen = detect(rootfs.path());
+    let set_up = filled.and_then(|()| match secrets {
+        Some(secrets) => match setup::plan(guest, &config, &seen, secrets, rootfs.path())? {
+            Some(plan) => run_child(&child(setup::CHILD, rootfs.path(), &maps), plan, &maps),
+            None => Ok(()),
+        },
+        None => Ok(()),
+    });
     let unmounted = rootfs.unmount();
-    unpacked?;
+    set_up?;
     unmounted?;
     say_detected(&seen).during("cannot report what was unpacked")
+}
+
+fn fill(rootfs: &Path, archive: std::fs::File, maps: &IdMaps, how: &How) -> Result<()> {
+    let mut arguments = child(CHILD, rootfs, maps);
+    if let Some(limit) = how.bwlimit {
+        arguments.extend(["--bwlimit".into(), limit.to_string().into()]);
+    }
+    match run_child(&arguments, archive, maps) {
+        Err(Error::Unpacker(reason)) if how.ignore_errors => {
+            warn("unpack", &format!("the child that unpacks {reason}; ignored as asked"));
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+/// Arguments of a child that works inside the rootfs.
+fn child(verb: &str, rootfs: &Path, maps: &IdMaps) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec![verb.into(), "--rootfs".into(), rootfs.into()];
+    if !maps.is_empty() {
+        arguments.push("--shifted".into());
+    }
+    arguments
 }
 
 /// The last line: what the daemon writes into the config.
@@ -51,14 +99,10 @@ fn say_detected(seen: &Detected) -> io::Result<()> {
     writeln!(io::stdout(), "DETECTED ostype={ostype} arch={arch}")
 }
 
-fn run_child(rootfs: &Path, archive: std::fs::File, maps: &IdMaps) -> Result<()> {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg(CHILD).arg("--rootfs").arg(rootfs);
-    if !maps.is_empty() {
-        command.arg("--shifted");
-    }
-    let mut child = command
-        .stdin(archive)
+fn run_child(arguments: &[OsString], input: std::fs::File, maps: &IdMaps) -> Result<()> {
+    let mut child = Command::new("/proc/self/exe")
+        .args(arguments)
+        .stdin(input)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -70,17 +114,20 @@ fn run_child(rootfs: &Path, archive: std::fs::File, maps: &IdMaps) -> Result<()>
             .during("cannot hear the process that unpacks")?;
     }
     let status = child.wait().during("cannot wait for the process that unpacks")?;
-    if status.success() {
-        return told;
-    }
     let mut lines: Vec<&str> = cause.lines().collect();
-    let last = lines
-        .pop()
-        .map_or_else(|| format!("ended with {status}"), |line| format!("failed: {line}"));
+    let last = if status.success() { None } else { Some(lines.pop()) };
     for line in lines {
-        warn("unpack", line);
+        let (key, reason) = line
+            .strip_prefix("WARN: ")
+            .and_then(|line| line.split_once(": "))
+            .unwrap_or(("unpack", line));
+        warn(key, reason);
     }
-    Err(Error::Unpacker(last))
+    match last {
+        None => told,
+        Some(None) => Err(Error::Unpacker(format!("ended with {status}"))),
+        Some(Some(line)) => Err(Error::Unpacker(format!("failed: {line}"))),
+    }
 }
 
 /// Pass the child's lines on, and give it its ids when it asks for them.
@@ -107,28 +154,10 @@ fn lines(maps: &[IdMap]) -> String {
 }
 
 /// The child: the archive is its standard input.
-pub(crate) fn unpack_here(rootfs: &Path, shifted: bool) -> Result<()> {
-    let die_with_parent =
-        || set_parent_process_death_signal(Some(Signal::KILL)).during("cannot tie to the parent");
-    die_with_parent()?;
+pub(crate) fn unpack_here(rootfs: &Path, shifted: bool, kib_a_second: Option<u64>) -> Result<()> {
     let archive = std::fs::File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    // While still the host's root: the container's may not be allowed through the folders above.
-    // Now, as the container's root may not get there: its way may lead through a closed directory.
-    rustix::process::chdir(rootfs).during("cannot enter the rootfs")?;
-    let flags = if shifted { CloneFlags::CLONE_NEWUSER } else { CloneFlags::empty() };
-    nix::sched::unshare(flags | CloneFlags::CLONE_NEWNS)
-        .during("cannot enter namespaces of its own")?;
-    if shifted {
-        writeln!(io::stdout(), "{READY}").during("cannot ask for the id mapping")?;
-        wait_for_mapping()?;
-        setgroups(&[]).during("cannot drop groups")?;
-        let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
-        setresgid(gid, gid, gid).during("cannot become the container's root")?;
-        setresuid(uid, uid, uid).during("cannot become the container's root")?;
-        die_with_parent()?; // a change of ids clears it
-    }
-    chroot(".").during("cannot make the rootfs the root directory")?;
-    let root = open_root().during("cannot open the rootfs")?;
+    let archive = Paced::new(archive, kib_a_second);
+    let root = enter(rootfs, shifted)?;
 
     let mut out = io::stdout();
     let mut progress = |progress: &images::Progress| {
@@ -146,6 +175,29 @@ pub(crate) fn unpack_here(rootfs: &Path, shifted: bool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Make the rootfs our `/`, as the container's root in a user namespace of its own.
+pub(crate) fn enter(rootfs: &Path, shifted: bool) -> Result<OwnedFd> {
+    let die_with_parent =
+        || set_parent_process_death_signal(Some(Signal::KILL)).during("cannot tie to the parent");
+    die_with_parent()?;
+    // While still the host's root: the container's may not be allowed through the folders above.
+    rustix::process::chdir(rootfs).during("cannot enter the rootfs")?;
+    let flags = if shifted { CloneFlags::CLONE_NEWUSER } else { CloneFlags::empty() };
+    nix::sched::unshare(flags | CloneFlags::CLONE_NEWNS)
+        .during("cannot enter namespaces of its own")?;
+    if shifted {
+        writeln!(io::stdout(), "{READY}").during("cannot ask for the id mapping")?;
+        wait_for_mapping()?;
+        setgroups(&[]).during("cannot drop groups")?;
+        let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+        setresgid(gid, gid, gid).during("cannot become the container's root")?;
+        setresuid(uid, uid, uid).during("cannot become the container's root")?;
+        die_with_parent()?; // a change of ids clears it
+    }
+    chroot(".").during("cannot make the rootfs the root directory")?;
+    open_root().during("cannot open the rootfs")
 }
 
 fn open_root() -> rustix::io::Result<OwnedFd> {

@@ -10,5 +10,6 @@ pub mod exit;
 pub mod firewall;
 pub mod host;
 pub mod layout;
+pub mod setup;
 pub mod storage;
 pub mod tasks;

@@ -28,7 +28,9 @@ pub use self::error::EditError;
 pub use self::groups::{create_group, delete_group, update_group};
 pub use self::guests::{forget_guest, forget_storage};
 pub use self::passwords::{authenticate, set_password};
-pub use self::pools::{Inventory, PoolChange, change_pool, create_pool, delete_pool};
+pub use self::pools::{
+    Inventory, PoolChange, add_guest_to_pool, change_pool, create_pool, delete_pool,
+};
 pub use self::roles::{create_role, delete_role, update_role};
 pub use self::tokens::{NewToken, TokenChange, change_token, create_token, delete_token};
 pub use self::users::{NewUser, UserChange, create_user, delete_user, update_user};

@@ -81,12 +81,45 @@ fn sha_settings<'a>(
     }
 }
 
+/// Characters that crypt(3) takes.
+fn salt<const N: usize>() -> Result<String, PasswordError> {
+    const SALT: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut random = [0; N];
+    rand::fill(&mut random).map_err(|_| PasswordError::Malformed)?;
+    Ok(random.iter().map(|byte| char::from(SALT[usize::from(byte % 64)])).collect())
+}
+
+/// For `/etc/shadow` of any distribution, as PVE makes it: SHA-512 crypt, which all of them know.
+/// What is such a hash already stays as it is.
+pub fn hash_for_shadow(password: &SecretString) -> Result<SecretString, PasswordError> {
+    if is_hash(password.expose_secret()) {
+        return Ok(password.clone());
+    }
+    let salt = salt::<16>()?;
+    let password = password.expose_secret().as_bytes();
+    let hash = sha512_crypt_b64(password, salt.as_bytes(), &Sha512Params::default())
+        .map_err(|_| PasswordError::Malformed)?;
+    Ok(format!("$6${salt}${hash}").into())
+}
+
+/// `$kind$salt$hash` of a kind that PVE hands through.
+fn is_hash(text: &str) -> bool {
+    let plain = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"./".contains(&byte))
+    };
+    let fields: Vec<&str> = text.split('$').collect();
+    match fields[..] {
+        ["", "1" | "2" | "2a" | "2x" | "2y" | "5" | "6", salt, hash] => {
+            plain(salt) && salt.len() <= 16 && plain(hash)
+        }
+        _ => false,
+    }
+}
+
 /// A password as PVE stores it: SHA-256 crypt with 8 characters of salt.
 pub fn hash(password: &SecretString) -> Result<SecretString, PasswordError> {
-    const SALT: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let mut random = [0; 8];
-    rand::fill(&mut random).map_err(|_| PasswordError::Malformed)?;
-    let salt: String = random.iter().map(|byte| char::from(SALT[usize::from(byte % 64)])).collect();
+    let salt = salt::<8>()?;
     let password = password.expose_secret().as_bytes();
     let hash = sha256_crypt_b64(password, salt.as_bytes(), &Sha256Params::default())
         .map_err(|_| PasswordError::Malformed)?;
@@ -146,6 +179,24 @@ mod tests {
     fn refuses_without_a_hash_even_what_would_match() {
         assert_eq!(verify(&"x".into(), None), Err(PasswordError::Wrong));
         assert_eq!(check("x", "$5$salt$h"), Err(PasswordError::Wrong));
+    }
+
+    #[test]
+    fn hashes_for_a_container() {
+        let made = hash_for_shadow(&"secret1".into()).unwrap();
+        assert!(made.expose_secret().starts_with("$6$"));
+        assert_eq!(verify(&"secret1".into(), Some(&made)), Ok(()));
+    }
+
+    #[rstest]
+    #[case("$5$abcdefgh$vzzG96PS0M/j", true)]
+    #[case("$6$rounds=9$abc$x", false)]
+    #[case("$6$$x", false)]
+    #[case("$7$a$x", false)]
+    #[case("pa$$word", false)]
+    fn keeps_what_is_a_hash(#[case] text: &str, #[case] kept: bool) {
+        let made = hash_for_shadow(&text.into()).unwrap();
+        assert_eq!(made.expose_secret() == text, kept);
     }
 
     #[test]

@@ -55,7 +55,10 @@ pub(super) fn warn(
     warnings: &mut Vec<Warning>,
 ) {
     for (key, _) in config.iter() {
-        let silent = APPLIED.contains(&key) || METADATA.contains(&key) || is_unused(key);
+        let silent = APPLIED.contains(&key)
+            || METADATA.contains(&key)
+            || is_indexed(key, "mp")
+            || is_indexed(key, "unused");
         if !silent {
             warnings.push(Warning::new(key, NOT_YET));
         }
@@ -68,9 +71,13 @@ pub(super) fn warn(
     part("features", "fuse", features.fuse);
     part("features", "mknod", features.mknod);
     part("features", "mount", !features.mount.is_empty());
-    part("rootfs", "acl", rootfs.acl.is_some());
-    part("rootfs", "idmap", rootfs.idmap.is_some());
-    part("rootfs", "quota", rootfs.quota);
+    let points = config.mount_points();
+    let points = points.iter().filter_map(|(key, point)| Some((*key, point.as_ref().ok()?)));
+    for (key, point) in std::iter::once(("rootfs", rootfs)).chain(points) {
+        part(key, "acl", point.acl.is_some());
+        part(key, "idmap", point.idmap.is_some());
+        part(key, "quota", point.quota);
+    }
     for (key, _) in config.lxc() {
         if !RAW_APPLIED.contains(&key.as_str()) {
             warnings.push(Warning::new(key, NOT_YET));
@@ -78,8 +85,7 @@ pub(super) fn warn(
     }
 }
 
-/// A volume that belongs to the container and is not mounted.
-fn is_unused(key: &str) -> bool {
-    key.strip_prefix("unused")
-        .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+/// `mpN` is mounted with the rootfs, `unusedN` is not.
+fn is_indexed(key: &str, stem: &str) -> bool {
+    key.strip_prefix(stem).is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }

@@ -3,18 +3,16 @@
 //! the new one as any that is being made, so that a killed daemon leaves nothing of it, the source
 //! as one that is worked on.
 
-use openapi::property_string::{self, format_size};
-use openapi::schema::config_key;
 use openapi::{AuthId, StorageId, Upid, Vmid, VolumeId};
 use pve_integration::ct_config::{ContainerConfig, Locked, MountPoint, MountSource, Section};
 use pve_integration::firewall;
 use pve_integration::storage::{Allocation, Version, VolumeFormat};
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::change::is_indexed;
 use super::config::check_lock;
 use super::create::{LOCK, LOCK_TIMEOUT, Taken};
+use super::disk::with_volume;
 use super::journal::Journal;
 use super::note::Note as _;
 use super::operation::{Operation, copy};
@@ -35,8 +33,10 @@ pub(crate) struct CloneRequest {
     pub(crate) full: Option<bool>,
     pub(crate) hostname: Option<String>,
     pub(crate) description: Option<String>,
-    /// Parameters that have no effect here yet.
-    pub(crate) without_effect: Vec<&'static str>,
+    /// A pool that is there.
+    pub(crate) pool: Option<String>,
+    /// A limit of bandwidth was asked for.
+    pub(crate) limited: bool,
 }
 
 /// What there is to do.
@@ -218,8 +218,9 @@ impl Guests {
         cancel: &CancellationToken,
     ) -> Result<(), GuestError> {
         let (source, target) = (plan.request.source, plan.request.target);
-        for name in &plan.request.without_effect {
-            log.warn(format!("{name}: has no effect on this host yet"));
+        let pool = plan.request.pool.clone();
+        if plan.request.limited {
+            log.warn("bwlimit: copies on this host are not limited");
         }
         log.line(format!("creating a clone of container {source} with ID {target}"));
         let work = async {
@@ -230,7 +231,7 @@ impl Guests {
             Ok(operation.clone())
         };
         let done = self.settled(source, operation.clone(), work).await;
-        let Err(err) = done else { return Ok(()) };
+        let Err(err) = done else { return self.join_pool(target, pool).await };
         let undone = self.blocking(move |guests| guests.undo_create(target, &journal)).await;
         if let Err(err) = undone {
             log.warn(format!("cleaning up after the failure failed as well: {err}"));
@@ -294,22 +295,6 @@ pub(super) async fn copy_volume(
     }
 }
 
-/// A disk's value with another volume, printed as PVE does.
-pub(super) fn with_volume(
-    key: &str,
-    value: &str,
-    volume: &VolumeId,
-    bytes: u64,
-) -> Result<String, GuestError> {
-    let keys = config_key(key).and_then(|property| property.format.as_ref()?.keys());
-    let keys = keys.expect("the method table declares rootfs and mp[n] as property strings");
-    let wrong = |err: &dyn std::fmt::Display| GuestError::die(format!("{key}: {err}"));
-    let mut values = property_string::parse(keys, value).map_err(|err| wrong(&err))?;
-    values.insert("volume".to_owned(), Value::String(volume.to_string()));
-    values.insert("size".to_owned(), Value::String(format_size(bytes)));
-    property_string::print(keys, &values).map_err(|err| wrong(&err))
-}
-
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -332,7 +317,8 @@ mod tests {
             full: None,
             hostname: None,
             description: None,
-            without_effect: Vec::new(),
+            pool: None,
+            limited: false,
         }
     }
 
@@ -395,12 +381,5 @@ mod tests {
         let config = ContainerConfig::parse(b"mp3: /srv,mp=/srv\n");
         let err = ClonePlan::new(request(), &config, false).unwrap_err();
         assert_eq!(err.to_string(), "unable to clone mountpoint 'mp3' (type bind)");
-    }
-
-    #[test]
-    fn prints_a_disk_anew() {
-        let volume = "other:200/vm-200-disk-0.raw".parse().unwrap();
-        let printed = with_volume("mp0", "local:1/x,size=1G,ro=1,mp=/d", &volume, 3 << 29).unwrap();
-        assert_eq!(printed, "other:200/vm-200-disk-0.raw,mp=/d,ro=1,size=1536M");
     }
 }

@@ -11,6 +11,7 @@ use pve_integration::ct_config::{ConfigError, ContainerConfig, Locked};
 use pve_integration::firewall;
 use tokio_util::sync::CancellationToken;
 
+use super::disk::Source;
 use super::journal::{Journal, Worker};
 use super::lifecycle::Start;
 use super::note::Note as _;
@@ -116,9 +117,7 @@ impl Guests {
         cancel: &CancellationToken,
     ) -> Result<(), GuestError> {
         let (vmid, start) = (plan.vmid, plan.start);
-        for name in &plan.without_effect {
-            log.warn(format!("{name}: has no effect on this host yet"));
-        }
+        let (pool, ha_managed) = (plan.pool.clone(), plan.filling.ha_managed);
         if let Err(source) = self.build(plan, &journal, log, cancel).await {
             let undone = self.blocking(move |guests| guests.undo_create(vmid, &journal)).await;
             if let Err(err) = undone {
@@ -126,12 +125,17 @@ impl Guests {
             }
             return Err(GuestError::Creating { vmid, source: Box::new(source) });
         }
-        if !start {
-            return Ok(());
+        self.join_pool(vmid, pool).await?;
+        if start {
+            self.start_now(vmid, Start::default(), log, cancel).await.map_err(|err| {
+                GuestError::die(format!("CT {vmid} was created but did not start - {err}"))
+            })?;
         }
-        self.start_now(vmid, Start::default(), log, cancel).await.map_err(|err| {
-            GuestError::die(format!("CT {vmid} was created but did not start - {err}"))
-        })
+        if ha_managed {
+            log.line("Add as HA resource");
+            log.warn("no HA manager runs on this host: the container is not managed by one");
+        }
+        Ok(())
     }
 
     async fn build(
@@ -143,19 +147,21 @@ impl Guests {
     ) -> Result<(), GuestError> {
         let vmid = plan.vmid;
         let task_log = log.clone();
+        let filling = plan.filling.clone();
         let (archive, mut config) =
             self.blocking(move |guests| guests.allocate(&plan, &task_log)).await?;
+        let what = self.blocking(move |_| filling.unpacking(archive)).await?;
         if cancel.is_cancelled() {
             return Err(RuntimeError::Cancelled.into());
         }
-        log.line(format!("extracting archive '{}'", archive.display()));
+        log.line(format!("extracting archive '{}'", what.archive.display()));
         let (root, mut journal) = (self.0.root.clone(), journal.clone());
         let note = move |pid: u32| {
             let start = stats::init_start("/proc".as_ref(), pid).unwrap_or_default();
             journal.worker = Some(Worker { pid, start });
             journal.write(&root, vmid)
         };
-        let unpacked = self.0.monitor.unpack(vmid, &archive, log, cancel, note).await?;
+        let unpacked = self.0.monitor.unpack(vmid, &what, log, cancel, note).await?;
         let found = [
             ("ostype", unpacked.ostype.unwrap_or_else(|| UNKNOWN_OS.to_owned())),
             ("arch", unpacked.arch.unwrap_or_else(|| host_arch().to_owned())),
@@ -179,21 +185,17 @@ impl Guests {
         let archive = storages.template(&plan.template)?;
         let mut config = plan.config.clone();
         for disk in &plan.disks {
-            let value = match disk.new_gib {
-                Some(gib) => {
-                    let made = storages.allocate(
-                        disk.volume.storage(),
-                        plan.vmid,
-                        gib,
-                        plan.unprivileged,
-                    )?;
+            let value = match &disk.source {
+                Source::New { storage, gib } => {
+                    let made = storages.allocate(storage, plan.vmid, *gib, plan.unprivileged)?;
                     log.line(format!("made volume '{}', {}", made.volume, made.describe()));
-                    disk.with_volume(&made.volume, Some(&made.size))
+                    disk.with_volume(&made.volume, &made.size)?
                 }
-                None => {
-                    storages.require_owned(&disk.volume, plan.vmid)?;
-                    disk.value.clone()
+                Source::Volume(volume) => {
+                    storages.require(volume.storage())?.existing(volume)?;
+                    disk.printed()?
                 }
+                Source::Path => disk.printed()?,
             };
             config.set(&disk.key, value);
         }

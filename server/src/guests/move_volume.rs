@@ -7,8 +7,9 @@ use pve_integration::storage::Version;
 use tokio_util::sync::CancellationToken;
 
 use super::change::{add_unused, is_indexed};
-use super::clone::{copy_volume, with_volume};
+use super::clone::copy_volume;
 use super::config::check_lock;
+use super::disk::with_volume;
 use super::operation::{Operation, named_volumes};
 use super::resize::check_digest;
 use super::volumes::Storages;

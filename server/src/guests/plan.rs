@@ -9,16 +9,14 @@ use serde_json::{Map, Value};
 
 use super::GuestError;
 use super::change::{Change, Facts, is_indexed, new_size_gib, text};
+use super::disk::Disk;
+use super::filling::Filling;
 
 /// GiB of a root file system that was not asked for.
 const DEFAULT_ROOTFS: &str = "4";
 /// MiB.
 const DEFAULT_MEMORY: &str = "512";
 const DEFAULT_SWAP: &str = "512";
-
-/// Parameters that have no effect here yet. None is passed over in silence.
-const WITHOUT_EFFECT: &[&str] =
-    &["bwlimit", "ha-managed", "ignore-unpack-errors", "password", "pool", "ssh-public-keys"];
 
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -31,33 +29,9 @@ pub(crate) struct Plan {
     pub(crate) config: ContainerConfig,
     pub(crate) unprivileged: bool,
     pub(crate) start: bool,
-    /// Parameters to warn of.
-    pub(crate) without_effect: Vec<&'static str>,
-}
-
-/// A disk of the container to be: its key and value, and what there is to be made for it.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Disk {
-    pub(crate) key: String,
-    pub(crate) value: String,
-    pub(crate) volume: VolumeId,
-    /// Of a new volume.
-    pub(crate) new_gib: Option<f64>,
-}
-
-impl Disk {
-    /// The value once its volume is `volume`, of so many bytes.
-    pub(crate) fn with_volume(&self, volume: &VolumeId, size: Option<&str>) -> String {
-        let old = self.volume.to_string();
-        let parts = self.value.split(',').filter(|part| !part.trim().is_empty());
-        let rest = parts.filter(|part| {
-            let named = part.strip_prefix("volume=");
-            named.unwrap_or(part) != old && !part.starts_with("size=")
-        });
-        let size = size.map(|size| format!("size={size}"));
-        let rest = rest.map(str::to_owned).chain(size);
-        std::iter::once(volume.to_string()).chain(rest).collect::<Vec<_>>().join(",")
-    }
+    /// A pool that is there.
+    pub(crate) pool: Option<String>,
+    pub(crate) filling: Filling,
 }
 
 impl Plan {
@@ -91,7 +65,7 @@ impl Plan {
             ));
         };
         let all = std::iter::once(("rootfs".to_owned(), rootfs)).chain(disks);
-        let disks = all.map(|(key, value)| disk(key, value)).collect::<Result<_, _>>()?;
+        let disks = all.map(|(key, value)| Disk::parse(key, value)).collect::<Result<_, _>>()?;
 
         let mut config = ContainerConfig::default();
         let change = Change { set: values, ..Change::default() };
@@ -100,9 +74,6 @@ impl Plan {
         if unprivileged {
             config.set("unprivileged", "1");
         }
-        let is_given =
-            |name: &&&str| params.get(**name).is_some_and(|value| value.as_u64() != Some(0));
-        let without_effect = WITHOUT_EFFECT.iter().filter(is_given).copied().collect();
         Ok(Self {
             vmid,
             template,
@@ -110,14 +81,15 @@ impl Plan {
             config,
             unprivileged,
             start: flag("start"),
-            without_effect,
+            pool: given("pool"),
+            filling: Filling::from_params(params),
         })
     }
 
-    /// Every storage that gets a volume.
+    /// Every storage of a volume.
     pub(crate) fn storages(&self) -> Vec<StorageId> {
         let mut storages: Vec<_> =
-            self.disks.iter().map(|disk| disk.volume.storage().clone()).collect();
+            self.disks.iter().filter_map(|disk| disk.storage().cloned()).collect();
         storages.sort();
         storages.dedup();
         storages
@@ -144,23 +116,6 @@ fn template(text: &str) -> Result<VolumeId, GuestError> {
     text.parse().map_err(|_| refused())
 }
 
-fn disk(key: String, value: String) -> Result<Disk, GuestError> {
-    let volume = value.split(',').find_map(|part| match part.split_once('=') {
-        None => Some(part),
-        Some(("volume", volume)) => Some(volume),
-        Some(_) => None,
-    });
-    let text = volume.unwrap_or_default();
-    if text.starts_with('/') {
-        return Err(GuestError::die(format!(
-            "{key}: a bind mount or device is not supported by create yet"
-        )));
-    }
-    let volume: VolumeId = text.parse().map_err(|err| GuestError::die(format!("{err}")))?;
-    let new_gib = new_size_gib(volume.name());
-    Ok(Disk { key, value, volume, new_gib })
-}
-
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -179,7 +134,7 @@ mod tests {
         let plan = plan(&json!({})).unwrap();
 
         assert_eq!(plan.disks.len(), 1);
-        assert_eq!((plan.disks[0].value.as_str(), plan.disks[0].new_gib), ("local:4", Some(4.0)));
+        assert_eq!(plan.disks[0].value, "local:4");
         assert!(plan.unprivileged && !plan.start);
         let mut config = plan.config.clone();
         Plan::finish(&mut config, plan.vmid);
@@ -217,12 +172,6 @@ mod tests {
         );
     }
 
-    #[test]
-    fn names_what_has_no_effect() {
-        let plan = plan(&json!({"password": "secret", "ha-managed": 0, "pool": "p1"})).unwrap();
-        assert_eq!(plan.without_effect, ["password", "pool"]);
-    }
-
     #[rstest]
     #[case::no_rootfs(
         json!({"mp0": "local:1,mp=/x"}),
@@ -233,16 +182,5 @@ mod tests {
     #[case::restore(json!({"restore": 1}), "restoring a backup is not supported yet")]
     fn refuses(#[case] params: Value, #[case] message: &str) {
         assert_eq!(plan(&params).unwrap_err().to_string(), message);
-    }
-
-    #[rstest]
-    #[case::bare("local:4", "local:200/vm-200-disk-0.raw,size=4G")]
-    #[case::options("local:4,acl=1,size=9G", "local:200/vm-200-disk-0.raw,acl=1,size=4G")]
-    #[case::named("acl=1,volume=local:4", "local:200/vm-200-disk-0.raw,acl=1,size=4G")]
-    fn puts_the_volume_in_place_of_its_size(#[case] value: &str, #[case] stored: &str) {
-        let disk = disk("rootfs".to_owned(), value.to_owned()).unwrap();
-        let volume = "local:200/vm-200-disk-0.raw".parse().unwrap();
-
-        assert_eq!(disk.with_volume(&volume, Some("4G")), stored);
     }
 }

@@ -5,8 +5,8 @@ use openapi::{AuthId, StorageId, Upid, Vmid, VolumeId};
 use pve_integration::ct_config::{ConfigError, ContainerConfig, MountPoint, MountSource};
 
 use super::change::is_owned;
-use super::clone::with_volume;
 use super::config::check_lock;
+use super::disk::with_volume;
 use super::volumes::Storages;
 use super::{GuestError, Guests};
 use crate::tasks::TaskLog;

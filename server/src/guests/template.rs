@@ -3,8 +3,8 @@
 use openapi::{AuthId, StorageId, Vmid};
 use pve_integration::ct_config::{ContainerConfig, MountPoint, MountSource};
 
-use super::clone::with_volume;
 use super::config::check_lock;
+use super::disk::with_volume;
 use super::note::Note as _;
 use super::operation::Operation;
 use super::volumes::Storages;

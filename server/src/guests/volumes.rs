@@ -143,15 +143,6 @@ impl<'a> Storages<'a> {
         Ok(Made { volume, size: format_size(bytes) })
     }
 
-    /// A volume that a new container is to take over must be its own already.
-    pub(super) fn require_owned(&self, volume: &VolumeId, vmid: Vmid) -> Result<(), GuestError> {
-        self.require(volume.storage())?.existing(volume)?;
-        if super::change::is_owned(volume, vmid) {
-            return Ok(());
-        }
-        Err(GuestError::die(format!("volume '{volume}' is not owned by CT {vmid}")))
-    }
-
     pub(super) fn free(&self, volume: &VolumeId) -> Result<(), GuestError> {
         self.require(volume.storage())?.free(volume)?;
         Ok(())

@@ -2,13 +2,14 @@
 //! it does is its own affair.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use openapi::{NodeName, Vmid};
 use pve_integration::layout::Root;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use pve_integration::setup::Secrets;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +27,17 @@ pub(crate) struct Monitor {
     program: PathBuf,
     root: Root,
     node: NodeName,
+}
+
+/// What is to be unpacked into a new container, and how.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unpacking {
+    pub(crate) archive: PathBuf,
+    /// Set up as a new system; not one that was a container before.
+    pub(crate) setup: Option<Secrets>,
+    pub(crate) ignore_errors: bool,
+    /// KiB a second.
+    pub(crate) bwlimit: Option<u64>,
 }
 
 /// What an unpacked root file system turned out to be.
@@ -100,23 +112,40 @@ impl Monitor {
             .map_err(|err| RuntimeError::Failed(format!("the probe's answer is no JSON: {err}")))
     }
 
-    /// Unpack `archive` into the root file system that the container's config names. `started` is
-    /// told the worker's pid before anything else happens, so that a later daemon can end it.
+    /// Unpack into the volumes that the container's config names. `started` is told the worker's
+    /// pid before anything else happens, so that a later daemon can end it.
     pub(crate) async fn unpack(
         &self,
         vmid: Vmid,
-        archive: &Path,
+        what: &Unpacking,
         log: &TaskLog,
         cancel: &CancellationToken,
         started: impl FnOnce(u32) -> io::Result<()>,
     ) -> Result<Unpacked, RuntimeError> {
         let mut command = self.command("unpack", vmid);
-        command.arg("--archive").arg(archive).kill_on_drop(true);
+        command.arg("--archive").arg(&what.archive).kill_on_drop(true);
+        if what.ignore_errors {
+            command.arg("--ignore-errors");
+        }
+        if let Some(limit) = what.bwlimit {
+            command.arg("--bwlimit").arg(limit.to_string());
+        }
+        if what.setup.is_some() {
+            command.arg("--setup").stdin(Stdio::piped());
+        }
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|err| self.cannot_spawn(&err))?;
         let io_error = |err| RuntimeError::io("unpack", err);
         if let Some(pid) = child.id() {
             started(pid).map_err(io_error)?;
+        }
+        if let (Some(secrets), Some(mut stdin)) = (&what.setup, child.stdin.take()) {
+            let text = serde_json::to_vec(secrets).map_err(|err| io_error(err.into()))?;
+            // One that ended already says on stderr why.
+            match stdin.write_all(&text).await {
+                Err(err) if err.kind() != io::ErrorKind::BrokenPipe => return Err(io_error(err)),
+                Ok(()) | Err(_) => {}
+            }
         }
         let stdout = child.stdout.take().expect("it was asked for as a pipe");
         let mut stderr = child.stderr.take().expect("it was asked for as a pipe");
@@ -182,6 +211,8 @@ fn detected(line: &str) -> Option<Unpacked> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn monitor(program: &Path, root: &Path) -> Monitor {

@@ -152,7 +152,10 @@ fn copies_are_refused_before_any_task() {
         clone(&[("newid", "200"), ("storage", "nope")]),
         "500 storage 'nope' does not exist"
     );
-    assert_eq!(clone(&[("newid", "200"), ("pool", "nope")]), "500 pool 'nope' does not exist");
+    assert_eq!(
+        clone(&[("newid", "200"), ("pool", "nope")]),
+        "403 Permission check failed (pool 'nope' does not exist)"
+    );
     assert_eq!(clone(&[("newid", "200"), ("target", "pve9")]), "500 no such cluster node 'pve9'");
     assert_eq!(
         clone(&[("newid", "200"), ("full", "0")]),

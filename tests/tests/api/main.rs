@@ -7,6 +7,7 @@ mod administration;
 mod attackers;
 mod cluster;
 mod command_line;
+mod creating;
 mod docs;
 mod firewall;
 mod formats;

@@ -4,6 +4,7 @@
 
 mod clients;
 mod crash;
+mod created;
 mod faults;
 mod inside;
 mod leaks;

@@ -2,7 +2,7 @@
 
 use openapi::{AuthId, Privilege, StorageId, Vmid};
 
-use super::{EditError, edit};
+use super::{Edit, EditError, edit};
 use crate::access::{Pool, UserConfig};
 use crate::layout::Root;
 
@@ -47,6 +47,17 @@ pub fn create_pool(root: &Root, name: &str, comment: String) -> Result<(), EditE
         pools.insert(name.to_owned(), Pool { comment, ..Pool::default() });
         Ok(())
     })
+}
+
+/// A guest that was just made. A pool that is gone is not missed.
+pub fn add_guest_to_pool(root: &Root, vmid: Vmid, name: &str) -> Result<(), EditError> {
+    let run = || {
+        let mut edit = Edit::open(root)?;
+        let pool = edit.config.pools.get_mut(name);
+        let joined = pool.is_some_and(|pool| pool.vms.insert(u64::from(vmid.get())));
+        if joined { edit.save() } else { Ok(()) }
+    };
+    run().map_err(|cause| EditError::during(format!("can't add VM {vmid} to pool '{name}'"), cause))
 }
 
 /// Whoever adds or removes a member must be able to give rights on it.

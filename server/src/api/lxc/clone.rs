@@ -4,8 +4,8 @@ use axum::extract::State;
 use openapi::answer::ErrorBody;
 use openapi::{Privilege, StorageId, Upid, Vmid};
 use serde::Deserialize;
-use serde_json::Value;
 
+use super::create::require_pool;
 use super::migrate::no_such_node;
 use super::rights::bridge_path;
 use crate::app::App;
@@ -24,7 +24,7 @@ pub(super) struct CloneParams {
     description: Option<String>,
     pool: Option<String>,
     target: Option<String>,
-    bwlimit: Option<Value>,
+    bwlimit: Option<f64>,
 }
 
 /// Copy a container.
@@ -40,11 +40,7 @@ pub(super) async fn clone(
     guest: GuestPath,
     Params(params): Params<CloneParams>,
 ) -> Result<Data<Upid>, ApiError> {
-    if let Some(pool) = &params.pool
-        && !caller.access().config.pools.contains_key(pool.as_str())
-    {
-        return Err(ApiError::die(format_args!("pool '{pool}' does not exist")));
-    }
+    require_pool(&caller, params.pool.as_deref())?;
     if let Some(target) = &params.target
         && target != app.node().as_str()
         && target != "localhost"
@@ -54,7 +50,6 @@ pub(super) async fn clone(
     if let Some(storage) = &params.storage {
         app.guests().require_storage(storage.clone()).await?;
     }
-    let given = [("bwlimit", params.bwlimit.is_some()), ("pool", params.pool.is_some())];
     let request = CloneRequest {
         source: guest.vmid,
         target: params.newid,
@@ -63,10 +58,8 @@ pub(super) async fn clone(
         full: params.full.map(|full| full == 1),
         hostname: params.hostname,
         description: params.description,
-        without_effect: given
-            .into_iter()
-            .filter_map(|(name, given)| given.then_some(name))
-            .collect(),
+        pool: params.pool,
+        limited: params.bwlimit.is_some_and(|limit| limit > 0.0),
     };
     let plan = app.guests().plan_clone(request).await?;
     for storage in plan.storages() {
