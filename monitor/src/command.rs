@@ -44,6 +44,10 @@ pub(crate) enum Action {
     Await(Vec<State>),
     /// LXC's tools freeze by themselves and tell us the outcome; we believe them.
     Believe(State),
+    /// Join a terminal to the container's console, for as long as the connection stays.
+    Attach,
+    /// A joined terminal may have another size now.
+    Resize,
 }
 
 /// A freeze may take this long if the client does not say.
@@ -84,13 +88,16 @@ pub(crate) fn answer(facts: &Facts<'_>, frame: &Frame) -> Answer {
         Command::GetCgroupFd => cgroup_fd(facts, frame, &facts.cgroup.inner),
         Command::GetLimitCgroupFd => cgroup_fd(facts, frame, &facts.cgroup.limit),
         Command::GetDevptsFd => descriptor(Vec::new(), devpts(facts.pid).map_err(Into::into)),
-        // As lxc-start without a free tty, without a seccomp listener, without a console buffer.
+        // 0 is the console, -1 the next tty that is free, others are ttys by number. There are none
+        // beside the console, which is what whoever takes any of them wants to see.
+        Command::GetTtyFd if frame.argument <= 0 => Answer::Action(Action::Attach),
+        // As lxc-start without such a tty, without a seccomp listener, without a console buffer.
         Command::GetTtyFd | Command::GetSeccompNotifyFd => failure(Errno::BADF),
         Command::ConsoleLog => failure(Errno::FAULT),
         Command::GetSystemdScope => failure(Errno::INVAL),
-        Command::TerminalWinch
-        | Command::SeccompNotifyAddListener
-        | Command::AddBpfDeviceCgroup => failure(Errno::NOSYS),
+        // No client of LXC's sends it; the daemon does when it has changed a terminal's size.
+        Command::TerminalWinch => Answer::Action(Action::Resize),
+        Command::SeccompNotifyAddListener | Command::AddBpfDeviceCgroup => failure(Errno::NOSYS),
     }
 }
 
@@ -215,6 +222,13 @@ mod tests {
         assert_eq!(seconds(ask(15, 7, &[])), 7);
         assert_eq!(seconds(ask(15, 0x7f00, &3_i64.to_le_bytes())), 3);
         assert_eq!(seconds(ask(15, -1, &[])), 10);
+    }
+
+    #[test]
+    fn joins_the_console_and_no_other_tty() {
+        assert!(matches!(ask(0, 0, &[]), Answer::Action(Action::Attach)));
+        assert!(matches!(ask(0, -1, &[]), Answer::Action(Action::Attach)));
+        assert!(matches!(ask(0, 2, &[]), Answer::Failure(9)));
     }
 
     #[test]

@@ -60,11 +60,11 @@ impl Container {
         let (name, bundle) = (guest.name(), guest.root.bundle(guest.vmid));
         let log = Log::new(guest.root.container_log(guest.vmid));
         let began = Began::now();
-        let (init, source) = if terminal {
+        let (init, output) = if terminal {
             let socket = ConsoleSocket::bind(&bundle)?;
             let io = Stdio { console_socket: Some(socket.path().to_owned()), ..Stdio::default() };
             let init = runtime.create_and_start(&name, &bundle, &io)?;
-            (init, socket.receive()?)
+            (init, Output::pty(socket.receive()?, log))
         } else {
             let (source, writer) = pipe_with(PipeFlags::CLOEXEC)
                 .during("cannot make a pipe for the container's output")?;
@@ -76,7 +76,7 @@ impl Container {
                 stderr: Some(writer),
                 ..Stdio::default()
             };
-            (runtime.create_and_start(&name, &bundle, &io)?, source)
+            (runtime.create_and_start(&name, &bundle, &io)?, Output::pipe(source, log))
         };
         // Also works for one that has ended already: it is our child and not yet waited for.
         let pidfd = pidfd_open(init.pid, PidfdFlags::empty())
@@ -86,7 +86,7 @@ impl Container {
             pidfd,
             clone_flags: clone_flags(&spec),
             items: items(&spec, rootfs),
-            output: Output::new(source, log),
+            output,
             init,
         })
     }

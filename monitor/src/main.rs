@@ -20,6 +20,7 @@ mod run;
 mod setup;
 mod supervisor;
 mod target;
+mod terminal;
 mod unpack;
 
 use std::io::Write;

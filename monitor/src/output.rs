@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use rustix::io::Errno;
+use rustix::pty::OpenptFlags;
 
 /// A log becomes `.1` when it has grown to this.
 const ROTATE_AT: u64 = 10 << 20;
@@ -87,13 +88,28 @@ fn rotated(path: &Path) -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct Output {
     source: Option<OwnedFd>,
+    /// Of a pty, its other side: while somebody has it open, the container's programs may close the
+    /// console and open it again without ending it.
+    slave: Option<OwnedFd>,
+    is_pty: bool,
     log: Log,
 }
 
 impl Output {
     /// `source` must not block.
-    pub(crate) fn new(source: OwnedFd, log: Log) -> Self {
-        Self { source: Some(source), log }
+    pub(crate) fn pipe(source: OwnedFd, log: Log) -> Self {
+        Self { source: Some(source), slave: None, is_pty: false, log }
+    }
+
+    /// `master` must not block.
+    pub(crate) fn pty(master: OwnedFd, log: Log) -> Self {
+        let slave = open_slave(&master).ok();
+        Self { source: Some(master), slave, is_pty: true, log }
+    }
+
+    /// Where input for the container goes: a pipe takes none.
+    pub(crate) fn input(&self) -> Option<BorrowedFd<'_>> {
+        self.source().filter(|_| self.is_pty)
     }
 
     /// What to poll, until its end was seen.
@@ -101,25 +117,35 @@ impl Output {
         self.source.as_ref().map(AsFd::as_fd)
     }
 
-    /// Copy what is there now, but no more than a bit at a time: the monitor has other work.
-    pub(crate) fn copy_some(&mut self) {
-        self.copy(16);
+    /// Copy what is there now, but no more than a bit at a time: the monitor has other work. `also`
+    /// gets it beside the log.
+    pub(crate) fn copy_some(&mut self, also: impl FnMut(&[u8])) {
+        self.copy(16, also);
     }
 
     /// Copy all that is there, at the end. Bounded by what a pipe can hold, as nobody writes any more.
-    pub(crate) fn drain(&mut self) {
-        self.copy(1024);
+    pub(crate) fn drain(&mut self, also: impl FnMut(&[u8])) {
+        self.copy(1024, also);
     }
 
-    fn copy(&mut self, rounds: u32) {
+    fn copy(&mut self, rounds: u32, mut also: impl FnMut(&[u8])) {
         let mut bytes = [0; 4096];
+        let mut hangups = 0;
         for _ in 0..rounds {
             let Some(source) = &self.source else { return };
             match rustix::io::read(source, &mut bytes) {
-                Ok(count @ 1..) => self.log.append(&bytes[..count]),
+                Ok(count @ 1..) => {
+                    self.log.append(&bytes[..count]);
+                    also(&bytes[..count]);
+                }
                 Err(Errno::AGAIN) => return,
                 Err(Errno::INTR) => {}
-                // A pty whose last user has gone says EIO.
+                // A pty that nobody has open. A getty hangs up its terminal, ours with it, and opens it
+                // anew: so do we. Twice in a row is an end.
+                Err(Errno::IO) if self.slave.is_some() && hangups == 0 => {
+                    hangups += 1;
+                    self.slave = open_slave(source).ok();
+                }
                 Ok(0) | Err(Errno::IO) => self.source = None,
                 Err(err) => {
                     crate::guest::warn("output", &err.to_string());
@@ -128,6 +154,12 @@ impl Output {
             }
         }
     }
+}
+
+/// Through the master, so that no path in a container's mount namespace is needed.
+fn open_slave(master: &OwnedFd) -> rustix::io::Result<OwnedFd> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    rustix::pty::ioctl_tiocgptpeer(master, flags)
 }
 
 #[cfg(test)]
@@ -172,13 +204,34 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("100.log");
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
-        let mut output = Output::new(reader, Log::new(path.clone()));
+        let mut output = Output::pipe(reader, Log::new(path.clone()));
         rustix::io::write(&writer, b"hello\n").unwrap();
-        output.copy_some();
+        output.copy_some(|_| ());
         assert!(output.source().is_some());
         drop(writer);
-        output.drain();
+        output.drain(|_| ());
         assert!(output.source().is_none());
         assert_eq!(fs::read_to_string(&path).unwrap(), "hello\n");
+    }
+
+    #[test]
+    fn a_console_outlives_those_who_close_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("100.log");
+        let master = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        rustix::pty::unlockpt(&master).unwrap();
+        rustix::io::ioctl_fionbio(&master, true).unwrap();
+        let program = open_slave(&master).unwrap();
+        let mut output = Output::pty(master, Log::new(path.clone()));
+        let mut seen = Vec::new();
+        rustix::io::write(&program, b"one ").unwrap();
+        drop(program);
+        output.copy_some(|bytes| seen.extend_from_slice(bytes));
+        output.copy_some(|_| ());
+        let program = open_slave(output.source.as_ref().unwrap()).unwrap();
+        rustix::io::write(&program, b"two").unwrap();
+        output.copy_some(|bytes| seen.extend_from_slice(bytes));
+        assert_eq!(seen, b"one two");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one two");
     }
 }

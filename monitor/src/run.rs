@@ -106,7 +106,7 @@ fn live(
     loop {
         supervisor.enter(State::Running);
         let status = supervisor.supervise(&mut container)?;
-        container.output.drain();
+        supervisor.drain(&mut container);
         *record = record_of(&container, status, cgroup.oom_killed());
         if !is_reboot(status) {
             return Ok(());

@@ -18,9 +18,12 @@ use crate::command::{Action, Answer, Facts, answer};
 use crate::container::Container;
 use crate::error::{During, Result};
 use crate::guest::Guest;
+use crate::terminal::Terminal;
 
 /// Anybody on the host may connect; more than this many at once are turned away.
 const MAX_CONNECTIONS: usize = 200;
+/// Of those, the ones that are joined to the console; each has a pty.
+const MAX_TERMINALS: usize = 16;
 /// How often a freezer that takes its time is looked at.
 const FREEZER_TICK: Duration = Duration::from_millis(10);
 
@@ -47,6 +50,8 @@ enum Role {
     Stopper,
     /// Waits until all is frozen (or thawed).
     Freezer { frozen: bool, until: Instant },
+    /// Sees the console and types on it.
+    Console(Terminal),
     /// Answered, or lost.
     Done,
 }
@@ -73,7 +78,10 @@ impl<'a> Supervisor<'a> {
         while ended.is_none() {
             let ready = self.wait(container)?;
             if ready.output {
-                container.output.copy_some();
+                container.output.copy_some(|bytes| show(&mut self.connections, bytes));
+            }
+            for index in ready.terminals {
+                self.type_in(index, container);
             }
             for index in ready.connections {
                 self.serve(index, container);
@@ -97,6 +105,15 @@ impl<'a> Supervisor<'a> {
         let input = PollFlags::IN;
         let mut fds = vec![PollFd::new(self.signals, input), PollFd::new(self.listener, input)];
         fds.extend(self.connections.iter().map(|connection| PollFd::new(&connection.peer, input)));
+        let terminals: Vec<_> = self.terminals().collect();
+        let console = container.output.input();
+        fds.extend(terminals.iter().map(|(_, terminal)| match console {
+            // What was typed before must go first.
+            Some(console) if terminal.has_pending() => {
+                PollFd::from_borrowed_fd(console, PollFlags::OUT)
+            }
+            Some(_) | None => PollFd::new(terminal, input),
+        }));
         let source = container.output.source();
         fds.extend(source.iter().map(|source| PollFd::new(source, input)));
 
@@ -108,12 +125,43 @@ impl<'a> Supervisor<'a> {
         }
         let has_event = |fd: &PollFd<'_>| !fd.revents().is_empty();
         let connections = 0..self.connections.len();
+        let behind = 2 + self.connections.len();
+        let typed = terminals.iter().enumerate().filter(|(at, _)| has_event(&fds[behind + at]));
         Ok(Ready {
             signals: has_event(&fds[0]),
             listener: has_event(&fds[1]),
             connections: connections.filter(|index| has_event(&fds[2 + index])).collect(),
-            output: fds.get(2 + self.connections.len()).is_some_and(has_event),
+            terminals: typed.map(|(_, (index, _))| *index).collect(),
+            output: fds.get(behind + terminals.len()).is_some_and(has_event),
         })
+    }
+
+    fn terminals(&self) -> impl Iterator<Item = (usize, &Terminal)> {
+        self.connections.iter().enumerate().filter_map(|(index, connection)| {
+            match &connection.role {
+                Role::Console(terminal) => Some((index, terminal)),
+                Role::Idle
+                | Role::Waiter(_)
+                | Role::Stopper
+                | Role::Freezer { .. }
+                | Role::Done => None,
+            }
+        })
+    }
+
+    /// From a joined terminal to the container.
+    fn type_in(&mut self, index: usize, container: &Container) {
+        let connection = &mut self.connections[index];
+        if let Role::Console(terminal) = &mut connection.role
+            && !terminal.type_in(container.output.input())
+        {
+            connection.role = Role::Done;
+        }
+    }
+
+    /// What the container wrote before it ended.
+    pub(crate) fn drain(&mut self, container: &mut Container) {
+        container.output.drain(|bytes| show(&mut self.connections, bytes));
     }
 
     fn accept(&mut self) {
@@ -189,9 +237,34 @@ impl<'a> Supervisor<'a> {
                 self.connections[index].role =
                     finish(self.connections[index].peer.reply(0, 0, &[], &[]));
             }
+            Action::Attach => self.attach(index),
+            Action::Resize => {
+                if let Some(console) = container.output.input() {
+                    for connection in &mut self.connections {
+                        if let Role::Console(terminal) = &mut connection.role {
+                            terminal.pass_size(console);
+                        }
+                    }
+                }
+                self.connections[index].role =
+                    finish(self.connections[index].peer.reply(0, 0, &[], &[]));
+            }
             Action::Freeze(timeout) => self.freeze(index, true, timeout),
             Action::Unfreeze(timeout) => self.freeze(index, false, timeout),
         }
+    }
+
+    fn attach(&mut self, index: usize) {
+        let full = self.terminals().count() >= MAX_TERMINALS;
+        let opened = if full { Err(Errno::BADF) } else { Terminal::open() };
+        let connection = &mut self.connections[index];
+        connection.role = match opened {
+            Ok((terminal, master)) => match connection.peer.reply(0, 0, &[], &[master.as_fd()]) {
+                Ok(()) => Role::Console(terminal),
+                failed @ Err(_) => finish(failed),
+            },
+            Err(err) => finish(connection.peer.reply(-err.raw_os_error(), 0, &[], &[])),
+        };
     }
 
     /// Kill init; the end of the loop is the answer.
@@ -270,6 +343,15 @@ struct Ready {
     listener: bool,
     output: bool,
     connections: Vec<usize>,
+    terminals: Vec<usize>,
+}
+
+fn show(connections: &mut [Connection], bytes: &[u8]) {
+    for connection in connections {
+        if let Role::Console(terminal) = &mut connection.role {
+            terminal.show(bytes);
+        }
+    }
 }
 
 /// An answered connection is closed, and so is one that could not be.

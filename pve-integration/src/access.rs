@@ -1,6 +1,7 @@
 //! Users, groups, roles, tokens and tickets as PVE keeps them: who somebody is, and what they may.
 //! When a question is asked, and what its answer means to a client, is the server's business.
 
+mod console;
 mod csrf;
 mod domains;
 pub mod edit;

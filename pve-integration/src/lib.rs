@@ -5,6 +5,7 @@ pub mod access;
 pub mod atomic;
 pub mod bundle;
 pub mod cluster_lock;
+pub mod console;
 pub mod ct_config;
 pub mod exit;
 pub mod firewall;

@@ -7,6 +7,7 @@ use openapi::NodeName;
 use pve_integration::layout::Root;
 
 use crate::access_store::AccessStore;
+use crate::console::Consoles;
 use crate::guests::Guests;
 use crate::host_status::HostStatus;
 use crate::tasks::Tasks;
@@ -18,7 +19,8 @@ pub struct App(Arc<Services>);
 struct Services {
     root: Root,
     node: NodeName,
-    access: AccessStore,
+    access: Arc<AccessStore>,
+    consoles: Consoles,
     tasks: Tasks,
     guests: Guests,
     host: HostStatus,
@@ -28,8 +30,10 @@ impl App {
     /// `monitor` is the program that runs one container.
     pub fn new(root: Root, node: NodeName, monitor: PathBuf) -> Self {
         let tasks = Tasks::new(&root, node.clone());
+        let access = Arc::new(AccessStore::new(root.clone()));
         Self(Arc::new(Services {
-            access: AccessStore::new(root.clone()),
+            consoles: Consoles::new(root.clone(), Arc::clone(&access), tasks.clone()),
+            access,
             guests: Guests::new(root.clone(), node.clone(), tasks.clone(), monitor),
             host: HostStatus::new(root.clone()),
             tasks,
@@ -48,6 +52,10 @@ impl App {
 
     pub fn access(&self) -> &AccessStore {
         &self.0.access
+    }
+
+    pub(crate) fn consoles(&self) -> &Consoles {
+        &self.0.consoles
     }
 
     pub fn tasks(&self) -> &Tasks {

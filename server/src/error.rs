@@ -9,11 +9,12 @@ use axum::response::{IntoResponse, Response};
 use hyper::ext::ReasonPhrase;
 use openapi::check::ParamErrors;
 use pve_integration::access::edit::EditError;
-use pve_integration::access::{Denied, KeyError};
+use pve_integration::access::{AuthError, Denied, KeyError};
 use pve_integration::firewall::FirewallError;
 use pve_integration::storage::StorageError;
 use serde_json::{Map, Value, json};
 
+use crate::console::ConsoleError;
 use crate::format::JSON;
 use crate::guests::GuestError;
 use crate::tasks::TaskError;
@@ -216,6 +217,48 @@ impl From<StorageError> for ApiError {
             | StorageError::Lock(_)
             | StorageError::Io { .. } => Self::die(err),
         }
+    }
+}
+
+impl From<ConsoleError> for ApiError {
+    fn from(err: ConsoleError) -> Self {
+        match err {
+            ConsoleError::Ticket(err) => err.into(),
+            ConsoleError::Task(err) => err.into(),
+            ConsoleError::NoPort
+            | ConsoleError::Keys(_)
+            | ConsoleError::Random
+            | ConsoleError::Missing(_)
+            | ConsoleError::NotReady(_)
+            | ConsoleError::Connect { .. } => Self::die(err),
+        }
+    }
+}
+
+/// Of a ticket in a parameter; who a request is from is judged before there is an envelope.
+impl From<AuthError> for ApiError {
+    fn from(err: AuthError) -> Self {
+        let status = match err {
+            AuthError::ConsoleTicket => StatusCode::UNAUTHORIZED,
+            AuthError::Ticket
+            | AuthError::TicketHalf
+            | AuthError::Csrf
+            | AuthError::ConsoleRights(_)
+            | AuthError::NoToken
+            | AuthError::NoSuchUser(_)
+            | AuthError::Disabled(_)
+            | AuthError::Expired(_)
+            | AuthError::NoSuchToken(_)
+            | AuthError::TokenExpired(_)
+            | AuthError::TokenValue
+            | AuthError::NoSuchRealm(_)
+            | AuthError::ForeignRealm(_)
+            | AuthError::SecondFactor(_)
+            | AuthError::Password(_)
+            | AuthError::Keys(_)
+            | AuthError::Io(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, err)
     }
 }
 

@@ -10,7 +10,9 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method as Verb, Request, StatusCode, Version, header};
+use axum::http::{
+    HeaderName, HeaderValue, Method as Verb, Request, StatusCode, Version, header,
+};
 use axum::response::{IntoResponse, Response};
 use openapi::check::{self, Given, Input};
 use openapi::schema::{Method, Permissions};
@@ -41,6 +43,15 @@ const UNAUTHORIZED_DELAY: Duration = Duration::from_secs(3);
 
 /// Served beside the API, to anyone: it says what the program can do, not what it holds.
 pub(crate) const DOCUMENT: &str = "/api2/openapi.json";
+
+/// All that a handler sees of a request's headers: the wish to become a websocket.
+const HANDSHAKE: [HeaderName; 5] = [
+    header::CONNECTION,
+    header::UPGRADE,
+    header::SEC_WEBSOCKET_KEY,
+    header::SEC_WEBSOCKET_PROTOCOL,
+    header::SEC_WEBSOCKET_VERSION,
+];
 
 #[derive(Clone)]
 pub(crate) struct Guard {
@@ -284,6 +295,11 @@ impl Guard {
         let mut request = Request::new(Body::empty());
         *request.method_mut() = parts.method;
         *request.uri_mut() = found.uri();
+        for name in HANDSHAKE {
+            if let Some(value) = parts.headers.remove(&name) {
+                request.headers_mut().insert(name, value);
+            }
+        }
         *request.extensions_mut() = parts.extensions;
         Ok(request)
     }

@@ -6,6 +6,7 @@
 mod change;
 mod clone;
 mod config;
+mod console;
 mod create;
 mod destroy;
 mod disk;

@@ -10,6 +10,7 @@ mod body;
 mod checksum;
 pub mod cli;
 mod config;
+mod console;
 mod credentials;
 mod docs;
 pub mod envelope;

@@ -219,6 +219,7 @@ impl Server {
                     TokioIo::new(Patient::new(stream)),
                     TowerToHyperService::new(service),
                 )
+                .with_upgrades()
         );
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,

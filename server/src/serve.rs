@@ -117,6 +117,7 @@ pub async fn serve(options: Options) -> Result<(), StartError> {
     stop.cancelled().await;
     listeners.wait().await;
     server.finish(REQUEST_PATIENCE).await;
+    app.consoles().close();
     app.tasks().shutdown(TASK_PATIENCE).await;
     remove_socket(&path);
     tracing::info!("stopped; containers run on");

@@ -3,6 +3,7 @@
 //! command line, its HTTP interface and its files.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
+mod console;
 mod daemon;
 mod guest;
 mod http;
@@ -11,6 +12,7 @@ mod machine;
 mod rootfs;
 mod stand_in;
 
+pub use console::Terminal;
 pub use daemon::{Builder, Daemon, NODE, binary};
 pub use guest::{Guest, Task};
 pub use http::{Client, Reply, form, send_raw};

@@ -54,6 +54,10 @@ pub struct Client {
     timeout: Duration,
 }
 
+/// A connection whose end gives a terminal back.
+#[derive(Debug)]
+pub struct Slot(#[expect(dead_code, reason = "held, not used")] OwnedFd);
+
 struct Reply {
     header: ReplyHeader,
     payload: Vec<u8>,
@@ -137,6 +141,20 @@ impl Client {
         let seconds = i32::try_from(timeout.as_secs().max(1)).unwrap_or(i32::MAX);
         let patient = self.clone().timeout(timeout + self.timeout);
         patient.ask(command, seconds, &[]).map(drop)
+    }
+
+    /// The master of a terminal that is joined to the container, for as long as the slot is held: 0
+    /// is its console, -1 the next tty that is free.
+    pub fn terminal(&self, tty: i32) -> Result<(OwnedFd, Slot)> {
+        let socket = self.connect(self.timeout)?;
+        send(&socket, Command::GetTtyFd, tty, &[])?;
+        let master = receive(&socket, Command::GetTtyFd)?.fds.pop().ok_or(Malformed)?;
+        Ok((master, Slot(socket)))
+    }
+
+    /// Tell our monitor that a terminal of it has another size; `lxc-start` sees that by itself.
+    pub fn resized(&self) -> Result<()> {
+        self.ask(Command::TerminalWinch, 0, &[]).map(drop)
     }
 
     /// Kill the container and wait until its supervisor has cleaned up.

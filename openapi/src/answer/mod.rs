@@ -3,6 +3,7 @@
 
 mod access;
 mod cluster;
+mod console;
 mod firewall;
 mod guest;
 mod guest_operation;
@@ -22,6 +23,7 @@ pub use access::{
     PerlScalar, RoleRow, TicketAnswer, TokenInfo, TokenRow, UserAnswer, UserFields, UserRow,
 };
 pub use cluster::{ClusterStatusRow, ClusterTaskRow, NodeRow, ResourceRow, UncoveredGuest};
+pub use console::{ConsolePort, TerminalConsole, VncConsole};
 pub use firewall::{
     FirewallAlias, FirewallEntry, FirewallIpSet, FirewallOptions, FirewallReference, FirewallRule,
 };

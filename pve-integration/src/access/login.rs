@@ -4,7 +4,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use openapi::{TokenId, UserId};
+use openapi::{AuthId, TokenId, UserId};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
@@ -24,6 +24,10 @@ pub enum AuthError {
     TicketHalf,
     #[error("Permission denied - invalid csrf token")]
     Csrf,
+    #[error("permission denied - invalid PVEVNC ticket")]
+    ConsoleTicket,
+    #[error("'{0}' may not use this console")]
+    ConsoleRights(AuthId),
     #[error("no tokenid specified")]
     NoToken,
     #[error("no such user ('{0}')")]
@@ -60,7 +64,7 @@ pub struct Session {
     pub csrf: SecretString,
 }
 
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
@@ -125,11 +129,7 @@ impl Access {
     /// A ticket and a CSRF token for a user whose login was checked. Changes the ticket key first
     /// if that is due.
     pub fn issue(&self, user: &UserId) -> Result<Session, AuthError> {
-        let due = |keys: &Keys| {
-            keys.current.as_ref().is_none_or(|key| now() >= key.since + keys::LIFETIME)
-        };
-        if due(&self.keys) && !super::is_cluster(&self.root) {
-            keys::keep(&self.root, now())?;
+        if self.renew_keys()? {
             return session(&Keys::read(&self.root)?, user);
         }
         session(&self.keys, user)

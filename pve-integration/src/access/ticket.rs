@@ -28,7 +28,7 @@ pub(super) fn hex_time(text: &str) -> Option<u64> {
     if plain { u64::from_str_radix(text, 16).ok() } else { None }
 }
 
-fn age(made: u64, now: u64) -> i64 {
+pub(super) fn age(made: u64, now: u64) -> i64 {
     let seconds = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
     seconds(now).saturating_sub(seconds(made))
 }

@@ -6,6 +6,7 @@ use crate::ct_config::{Features, MountPoint, Section};
 
 const APPLIED: &[&str] = &[
     "arch",
+    "console",
     "cores",
     "cpulimit",
     "cpuunits",
@@ -22,6 +23,7 @@ const APPLIED: &[&str] = &[
 
 /// Read by the daemon or by people.
 const METADATA: &[&str] = &[
+    "cmode",       // what a console shows, read when one is opened
     "description", // notes
     "lock",        // the daemon's, checked before a start
     "onboot",      // who starts it, not how

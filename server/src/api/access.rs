@@ -10,6 +10,7 @@ mod roles;
 mod ticket;
 mod tokens;
 mod users;
+mod vncticket;
 
 use openapi::answer::ErrorBody;
 use pve_integration::access::split_list;
@@ -41,6 +42,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
             tokens::delete_token
         ))
         .routes(routes!(users::users, users::create_user))
+        .routes(routes!(vncticket::verify_vnc_ticket))
         .routes(routes!(users::user, users::update_user, users::delete_user))
 }
 

@@ -2,6 +2,7 @@
 
 mod clone;
 mod config;
+mod console;
 mod create;
 mod firewall;
 mod interfaces;
@@ -34,6 +35,10 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .routes(routes!(config::config, config::update))
         .routes(routes!(config::pending))
         .merge(status::router())
+        .routes(routes!(console::container_termproxy))
+        .routes(routes!(console::container_vncproxy))
+        .routes(routes!(console::container_vncwebsocket))
+        .routes(routes!(console::container_spiceproxy))
         .routes(routes!(clone::clone))
         .merge(firewall::router())
         .routes(routes!(interfaces::interfaces))

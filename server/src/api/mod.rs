@@ -3,6 +3,7 @@
 
 pub(crate) mod access;
 pub(crate) mod cluster;
+mod console;
 pub(crate) mod lxc;
 pub(crate) mod nodes;
 pub(crate) mod oci;

@@ -8,6 +8,7 @@ mod attackers;
 mod cluster;
 mod command_line;
 mod creating;
+mod console;
 mod docs;
 mod firewall;
 mod formats;
