@@ -40,7 +40,7 @@ fn a_browser_logs_in_and_types() {
     terminal.send("1:132:50:");
     terminal.type_in("joe\r");
     terminal.expect("hello joe");
-    terminal.type_in("echo $((6*7)) && stat -c %F /dev/console; exit\r");
+    terminal.type_in("echo $((6*7)) && stat -L -c %F /dev/console; exit\r");
     terminal.expect("42");
     terminal.expect("character special");
     // The shell ends, the console does not: its login is there again, for us and for another.
@@ -78,7 +78,10 @@ fn a_client_that_is_killed_leaves_nothing() {
         drop(terminal);
         daemon.task_of(opened["upid"].as_str().unwrap()).ok();
     }
-    eventually(20, "as many descriptors as before", || (settled() == before).then_some(()));
+    eventually(20, "no more descriptors than before", || {
+        let now = settled();
+        (now.0 <= before.0 && now.1 <= before.1).then_some(())
+    });
     guest.stop();
     guest.destroy();
 }
@@ -115,6 +118,8 @@ fn a_shell_comes_without_a_login_where_lxc_is_installed() {
     guest.start();
     let opened = open(&daemon);
     let mut terminal = browser(&daemon, &opened);
+    // What is typed before its prompt, the shell takes for the answer to a question of its own.
+    terminal.expect("# ");
     terminal.type_in("echo in $((40+2)); exit\r");
     terminal.expect("in 42");
     terminal.rest();
