@@ -12,5 +12,6 @@ pub mod firewall;
 pub mod host;
 pub mod layout;
 pub mod setup;
+pub mod rrd;
 pub mod storage;
 pub mod tasks;
