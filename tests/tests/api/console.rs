@@ -88,7 +88,9 @@ fn vncproxy_names_the_package_that_it_needs() {
     let reply = daemon.post(&format!("{CT}/vncproxy"), &[("websocket", "1")]);
     assert_eq!(reply.status, 500);
     assert!(reply.reason.contains("it is in the package vncterm"), "{}", reply.reason);
-    let tasks = daemon.get("/nodes/pve1/tasks").data();
+    let tasks = tests::eventually(10, "the task's end", || {
+        Some(daemon.get("/nodes/pve1/tasks").data()).filter(|tasks| tasks[0].is_object())
+    });
     assert_eq!(tasks[0]["type"], "vncproxy");
     assert_eq!(tasks[0]["status"], json!(reply.reason));
 }
