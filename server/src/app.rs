@@ -10,6 +10,7 @@ use crate::access_store::AccessStore;
 use crate::console::Consoles;
 use crate::guests::Guests;
 use crate::host_status::HostStatus;
+use crate::metrics::Metrics;
 use crate::tasks::Tasks;
 
 /// The daemon's services.
@@ -24,6 +25,7 @@ struct Services {
     tasks: Tasks,
     guests: Guests,
     host: HostStatus,
+    metrics: Metrics,
 }
 
 impl App {
@@ -31,10 +33,12 @@ impl App {
     pub fn new(root: Root, node: NodeName, monitor: PathBuf) -> Self {
         let tasks = Tasks::new(&root, node.clone());
         let access = Arc::new(AccessStore::new(root.clone()));
+        let guests = Guests::new(root.clone(), node.clone(), tasks.clone(), monitor);
         Self(Arc::new(Services {
             consoles: Consoles::new(root.clone(), Arc::clone(&access), tasks.clone()),
             access,
-            guests: Guests::new(root.clone(), node.clone(), tasks.clone(), monitor),
+            metrics: Metrics::new(root.clone(), node.clone(), guests.clone()),
+            guests,
             host: HostStatus::new(root.clone()),
             tasks,
             root,
@@ -64,6 +68,10 @@ impl App {
 
     pub fn guests(&self) -> &Guests {
         &self.0.guests
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     pub(crate) fn host(&self) -> &HostStatus {

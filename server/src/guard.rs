@@ -10,9 +10,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::request::Parts;
-use axum::http::{
-    HeaderName, HeaderValue, Method as Verb, Request, StatusCode, Version, header,
-};
+use axum::http::{HeaderName, HeaderValue, Method as Verb, Request, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use openapi::check::{self, Given, Input};
 use openapi::schema::{Method, Permissions};

@@ -71,6 +71,8 @@ struct Inner {
     configs: ConfigCache,
     running: running::Known,
     cpu: CpuMeter,
+    /// Of whoever takes figures once a minute, whom other readings must not disturb.
+    sampled_cpu: CpuMeter,
     host_cpus: u32,
     cgroup_v2: bool,
     probed: inspect::Probed,
@@ -92,6 +94,7 @@ impl Guests {
             configs: ConfigCache::default(),
             running: running::Known::default(),
             cpu: CpuMeter::default(),
+            sampled_cpu: CpuMeter::default(),
             host_cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
             cgroup_v2: root.cgroups().join("cgroup.controllers").exists(),
             probed: inspect::Probed::default(),

@@ -22,6 +22,7 @@ mod guard;
 pub mod guests;
 mod host_status;
 pub mod listen;
+mod metrics;
 mod refusal;
 pub mod router;
 mod routes;

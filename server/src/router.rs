@@ -30,6 +30,7 @@ fn handlers() -> OpenApiRouter<App> {
         .merge(api::lxc::router())
         .merge(api::pools::router())
         .merge(api::oci::router())
+        .merge(api::rrd::router())
 }
 
 /// The whole service: what `listen` gives connections to.

@@ -110,6 +110,7 @@ pub async fn serve(options: Options) -> Result<(), StartError> {
     tracing::info!(%address, "listening on {scheme}://{address}");
     tracing::info!(path = %path.display(), "listening on {} for root", path.display());
 
+    let metrics = tokio::spawn(app.metrics().clone().run(stop.clone()));
     let listeners = TaskTracker::new();
     listeners.spawn(server.clone().accept(network));
     listeners.spawn(server.clone().accept(local));
@@ -119,6 +120,7 @@ pub async fn serve(options: Options) -> Result<(), StartError> {
     server.finish(REQUEST_PATIENCE).await;
     app.consoles().close();
     app.tasks().shutdown(TASK_PATIENCE).await;
+    drop(metrics.await);
     remove_socket(&path);
     tracing::info!("stopped; containers run on");
     Ok(())

@@ -10,6 +10,7 @@ mod guest_operation;
 mod node;
 mod oci;
 mod pools;
+mod rrd;
 mod storage;
 mod task;
 
@@ -35,6 +36,7 @@ pub use guest_operation::{
 pub use node::{DnsSettings, HostsFile, NodeTime, SubscriptionInfo};
 pub use oci::{OciContainer, OciExit, OciRuntime, OciRuntimes};
 pub use pools::PoolRow;
+pub use rrd::{Figure, RrdRow};
 pub use storage::{ContentRow, StorageRow, StorageStatus, UrlMetadata, VolumeInfo};
 pub use task::{TaskFields, TaskLogLine, TaskRow, TaskState, TaskStatus};
 

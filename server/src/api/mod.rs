@@ -9,6 +9,7 @@ pub(crate) mod nodes;
 pub(crate) mod oci;
 pub(crate) mod pools;
 pub(crate) mod root;
+pub(crate) mod rrd;
 pub(crate) mod storage;
 pub(crate) mod tasks;
 pub(crate) mod version;

@@ -10,7 +10,7 @@ use pve_integration::ct_config::ContainerConfig;
 
 use super::{GuestError, Guests, running};
 use crate::extract::Caller;
-use crate::stats::{self, Usage};
+use crate::stats::{self, CpuMeter, Usage};
 
 const PROC: &str = "/proc";
 const MIB: u64 = 1 << 20;
@@ -21,7 +21,8 @@ impl Guests {
     /// Every guest that the caller may audit.
     pub(crate) async fn list(&self, caller: &Caller) -> Result<Vec<GuestRow>, GuestError> {
         let caller = caller.clone();
-        self.blocking(move |guests| guests.rows(|vmid| may_audit(&caller, vmid))).await
+        self.blocking(move |guests| guests.rows(&guests.0.cpu, |vmid| may_audit(&caller, vmid)))
+            .await
     }
 
     /// The same as rows of `cluster/resources`.
@@ -35,7 +36,7 @@ impl Guests {
         self.blocking(move |guests| {
             let entry = guests.read(vmid)?;
             let listening = guests.listening()?;
-            let row = guests.row(vmid, &entry.config, listening.contains(&vmid));
+            let row = guests.row(&guests.0.cpu, vmid, &entry.config, listening.contains(&vmid));
             Ok(GuestStatus { row, ha: HaState::default() })
         })
         .await
@@ -59,18 +60,33 @@ impl Guests {
         Ok(listening)
     }
 
-    fn rows(&self, visible: impl Fn(Vmid) -> bool) -> Result<Vec<GuestRow>, GuestError> {
+    /// Every guest, with the load since the call before this one.
+    pub(crate) fn samples(&self) -> Result<Vec<GuestRow>, GuestError> {
+        self.rows(&self.0.sampled_cpu, |_| true)
+    }
+
+    fn rows(
+        &self,
+        cpu: &CpuMeter,
+        visible: impl Fn(Vmid) -> bool,
+    ) -> Result<Vec<GuestRow>, GuestError> {
         let configs = self.0.configs.list(&self.0.root, &self.0.node)?;
         let listening = self.listening()?;
         self.0.running.retain(|vmid| listening.contains(&vmid));
-        self.0.cpu.retain(|vmid| listening.contains(&vmid));
+        cpu.retain(|vmid| listening.contains(&vmid));
         let seen = configs.iter().filter(|(vmid, _)| visible(**vmid));
         Ok(seen
-            .map(|(vmid, entry)| self.row(*vmid, &entry.config, listening.contains(vmid)))
+            .map(|(vmid, entry)| self.row(cpu, *vmid, &entry.config, listening.contains(vmid)))
             .collect())
     }
 
-    fn row(&self, vmid: Vmid, config: &ContainerConfig, listening: bool) -> GuestRow {
+    fn row(
+        &self,
+        cpu: &CpuMeter,
+        vmid: Vmid,
+        config: &ContainerConfig,
+        listening: bool,
+    ) -> GuestRow {
         let mut row = stopped(vmid, config, self.0.host_cpus);
         if !listening {
             return row;
@@ -83,7 +99,7 @@ impl Guests {
             Cpus::Limit(limit) => limit.parse().unwrap_or(1.0),
         };
         let used = running.cgroup.cpu_us();
-        usage.cpu = self.0.cpu.load(vmid, running.pid, used, cpus, self.0.host_cpus);
+        usage.cpu = cpu.load(vmid, running.pid, used, cpus, self.0.host_cpus);
         row.pid = Some(running.pid);
         fill(&mut row, usage);
         row

@@ -20,6 +20,7 @@ mod pools;
 mod reading;
 mod registry;
 mod replay;
+mod rrd;
 mod schemathesis;
 mod storage;
 mod storage_config;
