@@ -3,6 +3,7 @@
 //! running container is asked. Blocking work is done off the runtime's threads, and a config's lock
 //! is never held across an `.await`.
 
+mod bulk;
 mod change;
 mod clone;
 mod config;
@@ -45,6 +46,7 @@ use crate::runtime::{Crun, Monitor};
 use crate::stats::CpuMeter;
 use crate::tasks::{TaskLog, Tasks};
 
+pub(crate) use bulk::{Batch, Ending};
 pub(crate) use change::{Change, is_indexed, new_size_gib, split_list};
 pub(crate) use clone::CloneRequest;
 pub(crate) use destroy::Destroy;

@@ -31,6 +31,7 @@ fn handlers() -> OpenApiRouter<App> {
         .merge(api::pools::router())
         .merge(api::oci::router())
         .merge(api::rrd::router())
+        .merge(api::bulk::router())
 }
 
 /// The whole service: what `listen` gives connections to.

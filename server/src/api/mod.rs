@@ -2,6 +2,7 @@
 //! service and wraps the answer.
 
 pub(crate) mod access;
+pub(crate) mod bulk;
 pub(crate) mod cluster;
 mod console;
 pub(crate) mod lxc;

@@ -1,6 +1,7 @@
 //! `/nodes`: this node, the only one there is.
 
 mod appliances;
+mod machine;
 mod settings;
 mod tags;
 mod url;
@@ -27,7 +28,11 @@ pub(crate) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default()
         .routes(routes!(nodes))
         .routes(routes!(node_index))
-        .routes(routes!(node_status))
+        .routes(routes!(node_status, machine::node_power))
+        .routes(routes!(machine::node_syslog))
+        .routes(routes!(machine::node_termproxy))
+        .routes(routes!(machine::node_vncshell))
+        .routes(routes!(machine::node_vncwebsocket))
         .routes(routes!(virtual_machines))
         .routes(routes!(appliances::appliances, appliances::download_appliance))
         .routes(routes!(url::url_metadata))

@@ -5,6 +5,7 @@
 mod access;
 mod administration;
 mod attackers;
+mod bulk;
 mod cluster;
 mod command_line;
 mod creating;
