@@ -11,7 +11,7 @@ pub mod exit;
 pub mod firewall;
 pub mod host;
 pub mod layout;
-pub mod setup;
 pub mod rrd;
+pub mod setup;
 pub mod storage;
 pub mod tasks;
