@@ -47,7 +47,7 @@ use crate::stats::CpuMeter;
 use crate::tasks::{TaskLog, Tasks};
 
 pub(crate) use bulk::{Batch, Ending};
-pub(crate) use change::{Change, is_indexed, new_size_gib, split_list};
+pub(crate) use change::{Change, is_indexed, new_size_gib, split_list, text as as_text};
 pub(crate) use clone::CloneRequest;
 pub(crate) use destroy::Destroy;
 pub(crate) use error::GuestError;

@@ -106,6 +106,17 @@ where
     T::deserialize(from).map(Some)
 }
 
+/// `GET /access/users/{userid}/tfa`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UserFactors {
+    /// What the realm asks of everyone: `oath` or `yubico`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub realm: Option<String>,
+    /// With `multiple`: the kinds the user has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<Vec<String>>,
+}
+
 /// `GET /access/users/{userid}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UserAnswer {

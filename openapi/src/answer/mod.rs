@@ -21,7 +21,8 @@ use utoipa::ToSchema;
 
 pub use access::{
     AclRow, ChangedTokenAnswer, DomainRow, GivenToken, GroupAnswer, GroupRow, NewTokenAnswer,
-    PerlScalar, RoleRow, TicketAnswer, TokenInfo, TokenRow, UserAnswer, UserFields, UserRow,
+    PerlScalar, RoleRow, TicketAnswer, TokenInfo, TokenRow, UserAnswer, UserFactors, UserFields,
+    UserRow,
 };
 pub use cluster::{ClusterStatusRow, ClusterTaskRow, NodeRow, ResourceRow, UncoveredGuest};
 pub use console::{ConsolePort, TerminalConsole, VncConsole};

@@ -19,7 +19,32 @@ pub struct Realm {
     pub properties: BTreeMap<String, String>,
 }
 
+/// What a realm of this kind cannot be without, sorted.
+fn required(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "ldap" => &["base_dn", "server1", "user_attr"],
+        "ad" => &["domain", "server1"],
+        "openid" => &["client-id", "issuer-url"],
+        _ => &[],
+    }
+}
+
 impl Realm {
+    /// The first option it cannot be without and has not.
+    pub(super) fn missing(&self) -> Option<&'static str> {
+        let required = required(&self.kind).iter();
+        required.copied().find(|option| !self.properties.contains_key(*option))
+    }
+
+    pub(super) fn remove(&mut self, option: &str) {
+        match option {
+            "comment" => self.comment.clear(),
+            _ => {
+                self.properties.remove(option);
+            }
+        }
+    }
+
     /// Whether the UI offers this one first.
     pub fn is_default(&self) -> bool {
         self.properties.get("default").is_some_and(|value| is_true(value))
@@ -76,6 +101,26 @@ impl Realms {
         self.0.get(name)
     }
 
+    /// Anew or again. The last one that is to be the default is it.
+    pub(super) fn put(&mut self, name: &str, realm: Realm) {
+        if realm.is_default() {
+            for other in self.0.values_mut() {
+                other.properties.remove("default");
+            }
+        }
+        self.0.insert(name.to_owned(), realm);
+    }
+
+    /// `pam` and `pve` come back as they were at first when the file is read again.
+    pub(super) fn remove(&mut self, name: &str) -> Option<Realm> {
+        self.0.remove(name)
+    }
+
+    /// A realm that cannot be written, and the option it lacks.
+    pub(super) fn incomplete(&self) -> Option<(&str, &'static str)> {
+        self.iter().find_map(|(name, realm)| Some((name, realm.missing()?)))
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Realm)> {
         self.0.iter().map(|(name, realm)| (name.as_str(), realm))
     }
@@ -103,7 +148,11 @@ impl fmt::Display for Realms {
             if !comment.is_empty() {
                 writeln!(f, "\tcomment {}", encode(comment))?;
             }
-            for (key, value) in properties {
+            let required = required(kind);
+            let is_first = |key: &str| required.contains(&key);
+            let (first, then): (Vec<_>, Vec<_>) =
+                properties.iter().partition(|(key, _)| is_first(key));
+            for (key, value) in first.into_iter().chain(then) {
                 writeln!(f, "\t{key} {value}")?;
             }
         }

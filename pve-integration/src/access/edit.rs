@@ -8,6 +8,7 @@ mod groups;
 mod guests;
 mod passwords;
 mod pools;
+mod realms;
 mod roles;
 mod tfa;
 mod tokens;
@@ -31,7 +32,9 @@ pub use self::passwords::{authenticate, set_password};
 pub use self::pools::{
     Inventory, PoolChange, add_guest_to_pool, change_pool, create_pool, delete_pool,
 };
+pub use self::realms::{RealmChange, create_realm, delete_realm, update_realm};
 pub use self::roles::{create_role, delete_role, update_role};
+pub use self::tfa::{factors_of, unlock};
 pub use self::tokens::{NewToken, TokenChange, change_token, create_token, delete_token};
 pub use self::users::{NewUser, UserChange, create_user, delete_user, update_user};
 

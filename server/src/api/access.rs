@@ -7,6 +7,7 @@ mod groups;
 mod password;
 mod permissions;
 mod roles;
+mod tfa;
 mod ticket;
 mod tokens;
 mod users;
@@ -25,8 +26,8 @@ pub(crate) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default()
         .routes(routes!(access_index))
         .routes(routes!(acl::acl, acl::update_acl))
-        .routes(routes!(domains::domains))
-        .routes(routes!(domains::domain))
+        .routes(routes!(domains::domains, domains::create_domain))
+        .routes(routes!(domains::domain, domains::update_domain, domains::delete_domain))
         .routes(routes!(groups::groups, groups::create_group))
         .routes(routes!(groups::group, groups::update_group, groups::delete_group))
         .routes(routes!(password::change_password))
@@ -34,6 +35,8 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .routes(routes!(roles::roles, roles::create_role))
         .routes(routes!(roles::role, roles::update_role, roles::delete_role))
         .routes(routes!(ticket::login_page, ticket::login))
+        .routes(routes!(tfa::factors))
+        .routes(routes!(tfa::unlock))
         .routes(routes!(tokens::tokens))
         .routes(routes!(
             tokens::token,

@@ -19,6 +19,7 @@ mod node;
 mod parameters;
 mod pools;
 mod reading;
+mod realms;
 mod registry;
 mod replay;
 mod rrd;

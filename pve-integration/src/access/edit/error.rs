@@ -49,6 +49,25 @@ pub enum EditError {
     StorageIsMember(StorageId),
     #[error("auth domain '{0}' does not exist")]
     NoSuchRealm(String),
+    #[error("unable to create builtin type '{0}'")]
+    BuiltinRealm(String),
+    #[error("missing value for required option '{0}'")]
+    RealmOption(&'static str),
+    #[error("section '{realm}' - missing value for required option '{missing}'")]
+    RealmIncomplete { realm: String, missing: &'static str },
+    #[error("unexpected property '{0}'")]
+    RealmProperty(String),
+    /// What upstream says of a change to a realm that is not there.
+    #[error("cannot lookup undefined type!")]
+    NoRealmKind,
+    #[error("'check-connection' parameter can only be set for realms of type 'ldap' or 'ad'")]
+    ConnectionOfRealmKind,
+    #[error("this daemon asks no directory server, 'check-connection' needs a PVE node")]
+    NoDirectoryClient,
+    #[error("no options specified")]
+    NoOptions,
+    #[error("detected modified configuration - file changed by other user? Try again.")]
+    Modified,
     #[error("can't set password on auth type '{0}'")]
     RealmKind(String),
     #[error("change password failed: passwords of realm 'pam' are the system's, see passwd(1)")]

@@ -5,14 +5,19 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use openapi::answer::{DomainRow, ErrorBody, PerlScalar};
 use openapi::schema::{Kind, methods};
+use pve_integration::access::edit::{self, RealmChange};
+use secrecy::SecretString;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use sha1::{Digest as _, Sha1};
 
-use super::text;
+use super::{items, text};
+use crate::api::blocking;
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
-use crate::extract::Params;
+use crate::extract::{AllParams, Params};
+use crate::guests::as_text;
 
 /// The realms one can log in with.
 #[utoipa::path(
@@ -77,4 +82,74 @@ fn typed(key: &str, value: &str) -> PerlScalar {
         Some(Kind::String | Kind::Array | Kind::Object) | None => None,
     };
     number.map_or_else(|| PerlScalar::Text(value.to_owned()), PerlScalar::Number)
+}
+
+/// What a request says, without the names of the realm and its kind.
+fn change(params: &Map<String, Value>) -> RealmChange {
+    let mut change = RealmChange::default();
+    for (name, value) in params {
+        let text = as_text(value);
+        match name.as_str() {
+            "realm" | "type" => {}
+            "password" => change.password = Some(SecretString::from(text)),
+            "delete" => change.delete = items(Some(&text)).map(str::to_owned).collect(),
+            "digest" => change.digest = Some(text),
+            "check-connection" => change.check_connection = Some(text == "1"),
+            _ => {
+                change.properties.insert(name.clone(), text);
+            }
+        }
+    }
+    change
+}
+
+fn named(params: &Map<String, Value>, name: &str) -> String {
+    params.get(name).map(as_text).unwrap_or_default()
+}
+
+/// Add a realm.
+#[utoipa::path(
+    post, path = "/access/domains", tag = "access",
+    responses(
+        (status = 200, description = "Nothing", body = Data<Option<String>>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+pub(super) async fn create_domain(
+    State(app): State<App>,
+    AllParams(params): AllParams,
+) -> Result<Data<Option<String>>, ApiError> {
+    let (realm, kind) = (named(&params, "realm"), named(&params, "type"));
+    blocking(move || edit::create_realm(app.root(), &realm, &kind, change(&params))).await??;
+    Ok(Data::new(None))
+}
+
+/// Change a realm.
+#[utoipa::path(
+    put, path = "/access/domains/{realm}", tag = "access",
+    responses(
+        (status = 200, description = "Nothing", body = Data<Option<String>>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+pub(super) async fn update_domain(
+    State(app): State<App>,
+    AllParams(params): AllParams,
+) -> Result<Data<Option<String>>, ApiError> {
+    let realm = named(&params, "realm");
+    blocking(move || edit::update_realm(app.root(), &realm, change(&params))).await??;
+    Ok(Data::new(None))
+}
+
+/// Delete a realm. Its users stay, and cannot log in.
+#[utoipa::path(
+    delete, path = "/access/domains/{realm}", tag = "access",
+    responses(
+        (status = 200, description = "Nothing", body = Data<Option<String>>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+pub(super) async fn delete_domain(
+    State(app): State<App>,
+    Params(OfRealm { realm }): Params<OfRealm>,
+) -> Result<Data<Option<String>>, ApiError> {
+    blocking(move || edit::delete_realm(app.root(), &realm)).await??;
+    Ok(Data::new(None))
 }
