@@ -68,9 +68,11 @@ mod tests {
     #[test]
     fn lists_pve_s_methods_and_no_other() {
         let listed: BTreeSet<_> = parity().unwrap().into_keys().collect();
-        // Ours, and the two that stand beside PVE's container part.
-        let other =
-            |path: &str| path.contains("{node}/oci") || path == "/" || path.ends_with("/qemu");
+        // Ours, and what stands beside PVE's container part.
+        let other = |path: &str| {
+            let beside = ["/qemu", "/replication"].iter().any(|end| path.ends_with(end));
+            path.contains("{node}/oci") || path == "/" || beside
+        };
         let table = methods().iter().filter(|method| !other(method.path));
         let table: BTreeSet<_> = table.map(|m| format!("{} {}", m.method, m.path)).collect();
         assert_eq!(listed, table);

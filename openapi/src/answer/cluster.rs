@@ -120,9 +120,8 @@ pub struct ClusterStatusRow {
     #[schema(example = "node/pve1")]
     pub id: String,
     pub name: String,
-    /// Of the node's name, if it has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ip: Option<String>,
+    /// Of the node's name, where it has one.
+    pub ip: String,
     pub local: u8,
     pub nodeid: u32,
     pub online: u8,

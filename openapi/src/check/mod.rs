@@ -42,9 +42,13 @@ pub fn check(method: &Method, input: Input<'_>) -> Result<Map<String, Value>, Pa
 /// Check what is already merged; for who needs the unchecked values before, as permissions do.
 pub fn check_given(method: &Method, mut given: Given) -> Result<Map<String, Value>, ParamErrors> {
     let parameters = &method.parameters;
+    let changes_config = method.writes_config() && method.method == "PUT";
     for (name, value) in &mut given {
         if let Some(property) = parameters.get(name) {
             normalise(property, value);
+            if changes_config && property.kind == Kind::Boolean {
+                spell_out(value);
+            }
         }
     }
     let mut errors = BTreeMap::new();
@@ -58,6 +62,17 @@ pub fn check_given(method: &Method, mut given: Given) -> Result<Map<String, Valu
         (name, value)
     });
     Ok(checked.collect())
+}
+
+/// Where a config is changed, PVE was recorded to refuse `true`, as everywhere, but clients also send
+/// what Python prints and what PVE's own files may hold. Those are taken.
+fn spell_out(flag: &mut Value) {
+    let digit = match flag.as_str() {
+        Some("True" | "yes" | "on") => "1",
+        Some("False" | "no" | "off") => "0",
+        Some(_) | None => return,
+    };
+    *flag = Value::String(digit.to_owned());
 }
 
 /// A form has no arrays, so PVE bridges the gap: a repeated key may be a list, one value an array.

@@ -2,6 +2,7 @@
 
 mod options;
 mod overview;
+mod replication;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -33,6 +34,8 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .routes(routes!(overview::cluster_log))
         .routes(routes!(overview::backup_jobs))
         .routes(routes!(overview::not_backed_up))
+        .routes(routes!(replication::cluster_replication))
+        .routes(routes!(replication::node_replication))
 }
 
 /// What is below `/cluster`.

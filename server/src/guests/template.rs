@@ -1,5 +1,7 @@
 //! A container becomes a template: its images are renamed and nobody writes to them any more.
 
+use std::time::Duration;
+
 use openapi::{AuthId, StorageId, Vmid};
 use pve_integration::ct_config::{ContainerConfig, MountPoint, MountSource};
 
@@ -10,6 +12,9 @@ use super::operation::Operation;
 use super::volumes::Storages;
 use super::{GuestError, Guests};
 
+/// Renaming takes no time; whatever takes longer goes on without the client.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 impl Guests {
     /// The task that does it has no answer of its own, as in PVE.
     pub(crate) async fn make_template(&self, vmid: Vmid, who: &AuthId) -> Result<(), GuestError> {
@@ -18,10 +23,13 @@ impl Guests {
             guests.check_template(vmid, &entry.config)
         })
         .await?;
-        let guests = self.clone();
+        let (guests, (end, ended)) = (self.clone(), tokio::sync::oneshot::channel::<()>());
         self.task("vztemplate", vmid, who, move |_, _| async move {
+            let _end = end;
             guests.blocking(move |guests| guests.make_template_now(vmid)).await
         })?;
+        // Nobody is told which task to wait for, so who reads the config next expects a template.
+        drop(tokio::time::timeout(PATIENCE, ended).await);
         Ok(())
     }
 

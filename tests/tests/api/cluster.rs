@@ -16,6 +16,22 @@ fn one_node_is_the_cluster() {
         [&json!("node"), &json!("node/pve1"), &json!("pve1"), &json!(1), &json!(1)]
     );
     assert_eq!([&node["nodeid"], &node["level"]], [&json!(0), &json!("")]);
+    assert!(node["ip"].as_str().unwrap().parse::<std::net::IpAddr>().is_ok(), "{node}");
+}
+
+#[test]
+fn nothing_is_replicated() {
+    let daemon = Daemon::start();
+    for path in
+        ["/cluster/replication", "/nodes/pve1/replication", "/nodes/pve1/replication?guest=100"]
+    {
+        assert_eq!(daemon.get(path).data(), json!([]), "{path}");
+    }
+
+    let jobs = "local: 100-0\n\ttarget pve2\n";
+    let daemon = Daemon::builder().file("etc/pve/replication.cfg", jobs).start();
+    let denied = "500 replication is not supported here, and replication.cfg has jobs";
+    assert_eq!(daemon.get("/nodes/pve1/replication").line(), denied);
 }
 
 #[test]

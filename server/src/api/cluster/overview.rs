@@ -2,7 +2,7 @@
 //! backed up.
 
 use std::collections::BTreeSet;
-use std::net::ToSocketAddrs as _;
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs as _, UdpSocket};
 
 use axum::extract::State;
 use openapi::Privilege;
@@ -28,17 +28,29 @@ pub(super) async fn cluster_status(
 ) -> Result<Data<Vec<ClusterStatusRow>>, ApiError> {
     let node = app.node().to_string();
     let name = node.clone();
-    let address = blocking(move || (name.as_str(), 0).to_socket_addrs().ok()?.next());
+    let address = blocking(move || address_of(&name));
     Ok(Data::new(vec![ClusterStatusRow {
         kind: "node".to_owned(),
         id: format!("node/{node}"),
         name: node,
-        ip: address.await?.map(|address| address.ip().to_string()),
+        ip: address.await?.to_string(),
         local: 1,
         nodeid: 0,
         online: 1,
         level: String::new(),
     }]))
+}
+
+/// PVE insists that the node's name resolves. Where it does not, the address that the host would send
+/// from, or, without a network, the one it always has; no packet is sent to find out.
+fn address_of(name: &str) -> IpAddr {
+    let named = || Some((name, 0).to_socket_addrs().ok()?.next()?.ip());
+    let own = || {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    named().or_else(own).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
 /// The last tasks. Who may not audit the cluster sees their own, a user also its tokens'.

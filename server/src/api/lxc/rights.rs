@@ -102,6 +102,9 @@ impl Rights<'_> {
         let old = changes.old.and_then(|config| config.get(key));
         match rule(key) {
             Rule::Privilege(privilege) => self.require(privilege),
+            // Clients delete all they know, set or not: what changes nothing takes no right of
+            // root's. PVE refuses that, too.
+            Rule::Root(_) if new.is_none() && !is_there(key, changes.old) => Ok(()),
             Rule::Root(what) => Err(ApiError::forbidden(what)),
             Rule::Disk => self.require_disk(new),
             Rule::Net => self.require_net(old, new),
@@ -160,6 +163,11 @@ impl Rights<'_> {
         }
         if changed.is_empty() { Ok(()) } else { self.require(Privilege::VmAllocate) }
     }
+}
+
+fn is_there(key: &str, config: Option<&ContainerConfig>) -> bool {
+    let waits = |config: &ContainerConfig| config.pending().is_some_and(|it| it.get(key).is_some());
+    config.is_some_and(|config| config.get(key).is_some() || waits(config))
 }
 
 fn volume_part(value: &str) -> &str {
