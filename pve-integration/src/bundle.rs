@@ -9,6 +9,7 @@ mod capabilities;
 mod confinement;
 mod id_map;
 mod keys;
+mod limits;
 mod mounts;
 mod process;
 mod resources;
@@ -29,6 +30,7 @@ use crate::ct_config::{ContainerConfig, ValueError};
 use crate::host::HostFacts;
 
 pub use id_map::{IdMap, IdMaps};
+pub use limits::{Setting, settings};
 pub use stop_signal::stop_signal;
 
 /// The runtime spec's version that the keys used here belong to.

@@ -3,6 +3,7 @@
 //! running container is asked. Blocking work is done off the runtime's threads, and a config's lock
 //! is never held across an `.await`.
 
+mod apply;
 mod bulk;
 mod change;
 mod clone;
@@ -14,6 +15,7 @@ mod disk;
 mod error;
 mod filling;
 mod firewall;
+mod here;
 mod inspect;
 mod interfaces;
 mod journal;

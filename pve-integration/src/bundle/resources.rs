@@ -6,11 +6,11 @@ use super::{BundleError, Guest, Warning, wrong};
 use crate::ct_config::Section;
 use crate::host::{CgroupVersion, HostFacts};
 
-const MIB: u64 = 1 << 20;
+pub(super) const MIB: u64 = 1 << 20;
 /// MiB; the API's minimum. Below it not even a shell starts.
 const LEAST_MEMORY: u64 = 16;
 /// Microseconds, the kernel's default.
-const PERIOD: u64 = 100_000;
+pub(super) const PERIOD: u64 = 100_000;
 
 pub(super) fn of(
     guest: &Guest<'_>,
@@ -61,10 +61,7 @@ impl Limits<'_> {
         }
         self.resources.insert("memory".into(), limits);
         if self.is_v2() {
-            // PVE/LXC.pm: a little below the limit, at most 128 MiB, so that reclaim comes first.
-            let high =
-                if memory >= 16 * 1024 { (memory - 128) * MIB } else { memory * 1024 * 1016 };
-            self.unified.insert("memory.high".into(), high.to_string().into());
+            self.unified.insert("memory.high".into(), high(memory).to_string().into());
         }
         Ok(())
     }
@@ -125,14 +122,20 @@ impl Limits<'_> {
     }
 }
 
+/// Of a memory limit in MiB. PVE/LXC/Config.pm: a little below the limit, at most 128 MiB, so that
+/// reclaim comes first.
+pub(super) fn high(memory: u64) -> u64 {
+    if memory >= 16 * 1024 { (memory - 128).saturating_mul(MIB) } else { memory * 1024 * 1016 }
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "at most 8192 * PERIOD, as the caller checked")]
-fn quota(limit: f64) -> i64 {
+pub(super) fn quota(limit: f64) -> i64 {
     (limit * 100_000.0) as i64
 }
 
 /// As many CPUs as `cores` says, from a place that depends on the container, so that small ones do
 /// not all sit on CPU 0. PVE takes a random set and lets pvestatd balance it.
-fn cpus(cores: u32, of: u32, vmid: u32) -> String {
+pub(super) fn cpus(cores: u32, of: u32, vmid: u32) -> String {
     let first = u64::from(vmid) * u64::from(cores) % u64::from(of);
     let mut list: Vec<u64> = (0..u64::from(cores)).map(|n| (first + n) % u64::from(of)).collect();
     list.sort_unstable();

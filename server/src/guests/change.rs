@@ -1,31 +1,18 @@
-//! A change of a container's config: which keys it sets, deletes and reverts, and what becomes of
-//! them at once or at the next start. Pure, but for what it asks the host; `config` reads and
-//! writes the file. As `update_pct_config` and `vmconfig_apply_pending` of pve-container's
-//! `PVE/LXC/Config.pm`.
+//! A change of a container's config: which keys it sets, deletes and reverts. Pure, but for what it
+//! asks the host; `apply` says what becomes of them, `config` reads and writes the file. As
+//! `update_pct_config` of pve-container's `PVE/LXC/Config.pm`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use openapi::schema::config_key;
 use openapi::{Vmid, VolumeId};
-use pve_integration::ct_config::{ContainerConfig, MountPoint, MountSource};
+use pve_integration::ct_config::{ContainerConfig, MountPoint};
 use pve_integration::storage::VolumeName;
 use serde_json::Value;
 
+use super::apply::{self, Host};
 use super::error::GuestError;
 use super::{net, pending};
-
-/// Keys that a running container takes without being told.
-const FAST: &[&str] = &[
-    "cores",
-    "description",
-    "hookscript",
-    "hostname",
-    "lock",
-    "onboot",
-    "protection",
-    "startup",
-    "tags",
-];
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Change {
@@ -39,8 +26,9 @@ pub(crate) struct Change {
 pub(crate) struct Facts {
     pub(crate) vmid: Vmid,
     pub(crate) running: bool,
-    /// Whether CPU weights end at 10000.
+    /// CPU weights end at 10000 there, and the files of limits have other names.
     pub(crate) cgroup_v2: bool,
+    pub(crate) host_cpus: u32,
 }
 
 impl Change {
@@ -92,11 +80,13 @@ impl Change {
         Ok(())
     }
 
-    /// Changes `config`; answers the volumes that are to be destroyed once it is written.
+    /// Changes `config`, and the container if it runs; answers the volumes that are to be destroyed
+    /// once the config is written. After an error it must not be written.
     pub(crate) fn apply(
         &self,
         config: &mut ContainerConfig,
         facts: Facts,
+        host: &mut impl Host,
     ) -> Result<Vec<VolumeId>, GuestError> {
         for key in &self.revert {
             pending::revert(config, key);
@@ -113,7 +103,7 @@ impl Change {
         }
         for (key, value) in &self.set {
             touched.insert(key.clone());
-            let value = normal(config, key, value, facts)?;
+            let value = normal(config, key, value, facts, host)?;
             if key == "description" && value.is_empty() {
                 // Written as comment lines, of which nothing leaves none.
                 pending::revert(config, key);
@@ -123,75 +113,16 @@ impl Change {
             pending::set(config, key, &value);
         }
         pending::cleanup(config);
-        if facts.running {
-            touched.retain(|key| FAST.contains(&key.as_str()));
+        let selected = |key: &str| touched.contains(key);
+        let applied = match facts.running {
+            true => apply::hotplug(config, selected, facts, host),
+            false => apply::pending(config, selected, facts.vmid, host),
+        };
+        if applied.errors.is_empty() {
+            Ok(applied.doomed)
+        } else {
+            Err(GuestError::Params(applied.errors))
         }
-        apply_pending(config, |key| touched.contains(key), facts.vmid)
-    }
-}
-
-/// What waits, for the keys that `selected` takes: the deletes first, then the new values. Answers
-/// the volumes that are to be destroyed once the config is written.
-pub(crate) fn apply_pending(
-    config: &mut ContainerConfig,
-    selected: impl Fn(&str) -> bool,
-    vmid: Vmid,
-) -> Result<Vec<VolumeId>, GuestError> {
-    let mut doomed = Vec::new();
-    for key in pending::deleted_keys(config).into_iter().filter(|key| selected(key)) {
-        let old = config.remove(&key);
-        pending::undelete(config, &key);
-        let Some(old) = old else { continue };
-        if is_indexed(&key, "mp") {
-            if let Ok(MountPoint { source: MountSource::Volume(volume), .. }) =
-                MountPoint::parse(&key, &old)
-            {
-                add_unused(config, &volume);
-            }
-        } else if is_indexed(&key, "unused")
-            && let Ok(volume) = old.parse::<VolumeId>()
-            && is_owned(&volume, vmid)
-            && !config.current().volumes().contains(&old)
-        {
-            doomed.push(volume);
-        }
-    }
-    for key in pending::keys(config).into_iter().filter(|key| selected(key)) {
-        if let Some(value) = config.pending_mut().remove(&key) {
-            let old = config.get(&key).map(str::to_owned);
-            config.set(&key, value);
-            keep_old_volume(config, &key, old.as_deref());
-        }
-    }
-    pending::cleanup(config);
-    Ok(doomed)
-}
-
-/// A mount point with another volume leaves the old one unused, not lost.
-fn keep_old_volume(config: &mut ContainerConfig, key: &str, old: Option<&str>) {
-    if !is_indexed(key, "mp") && key != "rootfs" {
-        return;
-    }
-    let old = old.and_then(|old| MountPoint::parse(key, old).ok());
-    if let Some(volume) = old.as_ref().and_then(MountPoint::volume) {
-        let volume = volume.clone();
-        if !config.current().volumes().contains(&volume.to_string()) {
-            add_unused(config, &volume);
-        }
-    }
-}
-
-/// Under the lowest free number.
-pub(super) fn add_unused(config: &mut ContainerConfig, volume: &VolumeId) {
-    let text = volume.to_string();
-    let known =
-        config.current().iter().any(|(key, value)| is_indexed(key, "unused") && value == text);
-    if known {
-        return;
-    }
-    let free = (0..256).map(|index| format!("unused{index}")).find(|key| config.get(key).is_none());
-    if let Some(key) = free {
-        config.set(&key, text);
     }
 }
 
@@ -238,10 +169,11 @@ fn normal(
     key: &str,
     value: &str,
     facts: Facts,
+    host: &impl Host,
 ) -> Result<String, GuestError> {
     if key == "rootfs" || is_indexed(key, "mp") {
         check_protection(config, &format!("can't update CT {} drive '{key}'", facts.vmid))?;
-        check_existing_volume(key, value)?;
+        check_volume(key, value, host)?;
     }
     if is_indexed(key, "net") {
         return net::normal(key, value);
@@ -257,13 +189,13 @@ fn normal(
     }
 }
 
-/// Volumes are made with the container; one that exists may be named.
-fn check_existing_volume(key: &str, value: &str) -> Result<(), GuestError> {
+fn check_volume(key: &str, value: &str, host: &impl Host) -> Result<(), GuestError> {
     let point = MountPoint::parse(key, value).map_err(GuestError::value)?;
-    if point.volume().is_some_and(|volume| new_size_gib(volume.name()).is_some()) {
-        return Err(GuestError::die(format!(
-            "{key}: a new volume for an existing container is not supported yet"
-        )));
+    let Some(volume) = point.volume() else { return Ok(()) };
+    host.check_content(volume.storage())?;
+    // PVE writes such a value down as it stands, and the next start fails on it.
+    if key == "rootfs" && new_size_gib(volume.name()).is_some() {
+        return Err(GuestError::die(format!("{key}: a new volume would be an empty one")));
     }
     Ok(())
 }

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
+use openapi::Vmid;
 use openapi::answer::{ConfigAnswer, PendingRow};
-use openapi::{Vmid, VolumeId};
 use pve_integration::ct_config::{ConfigError, ContainerConfig, Entry, LOCK_TIMEOUT, Locked};
 
 use super::change::{Change, Facts};
+use super::here::Here;
 use super::view::{self, Values};
 use super::volumes::Storages;
 use super::{GuestError, Guests};
@@ -76,24 +77,16 @@ impl Guests {
             Storages::read(&self.0.root, &self.0.node)?.check_hookscript(script)?;
         }
         let running = self.is_running(vmid)?;
-        let facts = Facts { vmid, running, cgroup_v2: self.0.cgroup_v2 };
-        let doomed = change.apply(&mut locked.config, facts)?;
-        locked.commit()?;
-        self.free(&doomed)
+        let (cgroup_v2, host_cpus) = (self.0.cgroup_v2, self.0.host_cpus);
+        let facts = Facts { vmid, running, cgroup_v2, host_cpus };
+        let mut here = Here::new(self, vmid, &locked.config)?;
+        let before = locked.config.clone();
+        let applied = change.apply(&mut locked.config, facts, &mut here);
+        here.conclude(locked, before, applied)
     }
 
     pub(super) fn lock(&self, vmid: Vmid) -> Result<Locked, GuestError> {
         Ok(Locked::open(&self.0.root, &self.0.node, vmid, LOCK_TIMEOUT)?)
-    }
-
-    /// Destroy volumes that no config names any more. All are tried; the first failure is told.
-    pub(super) fn free(&self, doomed: &[VolumeId]) -> Result<(), GuestError> {
-        if doomed.is_empty() {
-            return Ok(());
-        }
-        let storages = Storages::read(&self.0.root, &self.0.node)?;
-        let freed: Vec<_> = doomed.iter().map(|volume| storages.free(volume)).collect();
-        freed.into_iter().collect()
     }
 }
 

@@ -8,7 +8,6 @@ use pve_integration::bundle;
 use pve_integration::ct_config::ContainerConfig;
 use tokio_util::sync::CancellationToken;
 
-use super::change::apply_pending;
 use super::config::check_lock;
 use super::{GuestError, Guests};
 use crate::runtime::{Runtime as _, Shutdown};
@@ -55,7 +54,8 @@ impl Guests {
         log: &TaskLog,
         cancel: &CancellationToken,
     ) -> Result<(), GuestError> {
-        self.blocking(move |guests| guests.prepare_start(vmid, how)).await?;
+        let task_log = log.clone();
+        self.blocking(move |guests| guests.prepare_start(vmid, how, &task_log)).await?;
         for warning in self.blocking(move |guests| guests.unenforced(vmid)).await? {
             log.warn(warning);
         }
@@ -65,8 +65,8 @@ impl Guests {
 
     /// Nothing of this needs the container's lock to be held on: a second start is refused by the
     /// command socket, which only one monitor can have.
-    fn prepare_start(&self, vmid: Vmid, how: Start) -> Result<(), GuestError> {
-        let mut locked = self.lock(vmid)?;
+    fn prepare_start(&self, vmid: Vmid, how: Start, log: &TaskLog) -> Result<(), GuestError> {
+        let locked = self.lock(vmid)?;
         if locked.config.template() {
             return Err(GuestError::Template);
         }
@@ -74,12 +74,25 @@ impl Guests {
             check_lock(&locked.config, TOLERATED)?;
         }
         check_quota(&locked.config)?;
-        if locked.config.pending().is_none() || self.is_running(vmid)? {
+        if self.is_running(vmid)? {
             return Ok(());
         }
-        let doomed = apply_pending(&mut locked.config, |_| true, vmid)?;
-        locked.commit()?;
-        self.free(&doomed)
+        self.apply_pending(vmid, locked, |text| log.warn(text))
+    }
+
+    /// As PVE's hook at the end of a container. What fails here is the next start's.
+    async fn apply_after_stop(&self, vmid: Vmid, log: &TaskLog) {
+        let task_log = log.clone();
+        let applied = self.blocking(move |guests| {
+            let locked = guests.lock(vmid)?;
+            if check_lock(&locked.config, TOLERATED).is_err() || guests.is_running(vmid)? {
+                return Ok(());
+            }
+            guests.apply_pending(vmid, locked, |text| task_log.warn(text))
+        });
+        if let Err(err) = applied.await {
+            log.warn(format!("unable to apply pending changes: {err}"));
+        }
     }
 
     pub(crate) async fn stop(
@@ -96,7 +109,9 @@ impl Guests {
             }
             let skiplock = how.skiplock;
             guests.blocking(move |guests| guests.check_unlocked(vmid, TOLERATED, skiplock)).await?;
-            Ok(guests.0.crun.stop(vmid).await?)
+            guests.0.crun.stop(vmid).await?;
+            guests.apply_after_stop(vmid, &log).await;
+            Ok(())
         })
     }
 
@@ -110,8 +125,10 @@ impl Guests {
     ) -> Result<Upid, GuestError> {
         self.require_running(vmid).await?;
         let guests = self.clone();
-        self.task("vzshutdown", vmid, who, move |_, cancel| async move {
-            guests.shutdown_now(vmid, timeout, force, &cancel).await
+        self.task("vzshutdown", vmid, who, move |log, cancel| async move {
+            guests.shutdown_now(vmid, timeout, force, &cancel).await?;
+            guests.apply_after_stop(vmid, &log).await;
+            Ok(())
         })
     }
 

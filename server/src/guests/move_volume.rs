@@ -6,7 +6,8 @@ use pve_integration::ct_config::{ContainerConfig, MountPoint, MountSource};
 use pve_integration::storage::Version;
 use tokio_util::sync::CancellationToken;
 
-use super::change::{add_unused, is_indexed};
+use super::apply::add_unused;
+use super::change::is_indexed;
 use super::clone::copy_volume;
 use super::config::check_lock;
 use super::disk::with_volume;

@@ -77,11 +77,19 @@ impl Guests {
     /// Ends work in whichever state it is. When this fails, the note is left and the next daemon
     /// tries again.
     pub(super) fn settle(&self, vmid: Vmid, operation: &Operation) -> Result<(), GuestError> {
-        let mut locked = match self.lock(vmid) {
-            Ok(locked) => locked,
-            Err(GuestError::Config(ConfigError::NotFound(..))) => return self.end_operation(vmid),
-            Err(err) => return Err(err),
-        };
+        match self.lock(vmid) {
+            Ok(locked) => self.settle_locked(vmid, locked, operation),
+            Err(GuestError::Config(ConfigError::NotFound(..))) => self.end_operation(vmid),
+            Err(err) => Err(err),
+        }
+    }
+
+    pub(super) fn settle_locked(
+        &self,
+        vmid: Vmid,
+        mut locked: Locked,
+        operation: &Operation,
+    ) -> Result<(), GuestError> {
         let storages = Storages::read(&self.0.root, &self.0.node)?;
         if locked.config.lock() == Some(operation.lock.as_str()) {
             if let Some(name) = &operation.restoring {
@@ -92,7 +100,7 @@ impl Guests {
             locked.save()?;
         }
         clean_up(&locked.config, &storages, vmid, operation)?;
-        drop(locked);
+        // The lock is let go of last: the next work's note is not ours to remove.
         self.end_operation(vmid)
     }
 

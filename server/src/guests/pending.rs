@@ -82,6 +82,10 @@ pub(crate) fn keys(config: &ContainerConfig) -> Vec<String> {
     pending.filter(|(key, _)| *key != DELETE).map(|(key, _)| key.to_owned()).collect()
 }
 
+pub(crate) fn value(config: &ContainerConfig, key: &str) -> Option<String> {
+    config.pending()?.get(key).map(str::to_owned)
+}
+
 pub(crate) fn deleted_keys(config: &ContainerConfig) -> Vec<String> {
     read_deletes(config).into_keys().collect()
 }

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use openapi::{StorageId, Vmid, VolumeId};
+use pve_integration::bundle::Setting;
 use pve_integration::ct_config::ContainerConfig;
 use serde_json::{Map, Value};
 
 use super::GuestError;
+use super::apply::Host;
 use super::change::{Change, Facts, is_indexed, new_size_gib, text};
 use super::disk::Disk;
 use super::filling::Filling;
@@ -69,7 +71,8 @@ impl Plan {
 
         let mut config = ContainerConfig::default();
         let change = Change { set: values, ..Change::default() };
-        change.apply(&mut config, Facts { vmid, running: false, cgroup_v2 })?;
+        let facts = Facts { vmid, running: false, cgroup_v2, host_cpus: 0 };
+        change.apply(&mut config, facts, &mut NoDisks)?;
         let unprivileged = params.get("unprivileged").is_none() || flag("unprivileged");
         if unprivileged {
             config.set("unprivileged", "1");
@@ -107,6 +110,31 @@ impl Plan {
                 config.set(key, value);
             }
         }
+    }
+}
+
+/// Disks are planned by themselves, so the rest of a config asks nothing of the host.
+struct NoDisks;
+
+impl Host for NoDisks {
+    fn check_content(&self, _: &StorageId) -> Result<(), GuestError> {
+        Ok(())
+    }
+
+    fn allocate(&mut self, _: &StorageId, _: f64) -> Result<(VolumeId, u64), GuestError> {
+        Err(GuestError::die("internal error: a disk among the other keys"))
+    }
+
+    fn size(&self, _: &VolumeId) -> Option<u64> {
+        None
+    }
+
+    fn limit(&self, _: &[Setting]) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn has_bridge(&self, _: &str) -> bool {
+        true
     }
 }
 

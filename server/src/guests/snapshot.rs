@@ -10,7 +10,8 @@ use pve_integration::ct_config::{ContainerConfig, MountSource, Section};
 use pve_integration::storage::{Version, VolumeFormat};
 use tokio_util::sync::CancellationToken;
 
-use super::change::{add_unused, is_indexed};
+use super::apply::add_unused;
+use super::change::is_indexed;
 use super::config::check_lock;
 use super::lifecycle::Start;
 use super::note::Note as _;
@@ -213,7 +214,7 @@ impl Guests {
                 fs_err::create_dir(&to.path).map_err(|err| GuestError::io("snapshot", err))?;
             }
             copy(from.copy_to(&to.path), cancel).await?;
-            storage.sync(&to)?;
+            storage.finish_copy(&to)?;
         }
         Ok(())
     }

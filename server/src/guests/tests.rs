@@ -241,12 +241,12 @@ async fn a_listening_supervisor_makes_it_running() {
     let err = world.guests.destroy(vmid(100), Destroy::default(), &who).await.unwrap_err();
     assert_eq!(err.to_string(), "unable to destroy CT 100 - container is running");
 
-    let change = json!({"memory": 1024, "hostname": "new"});
+    let change = json!({"memory": 1024, "tty": 3, "hostname": "new"});
     let change = Change::from_params(change.as_object().unwrap());
     world.guests.change(vmid(100), change, None).await.unwrap();
     let text = world.read_config(100).unwrap();
     assert!(
-        text.contains("hostname: new\nmemory: 512\n") && text.ends_with("memory: 1024\n"),
+        text.contains("hostname: new\nmemory: 1024\n") && text.ends_with("\ntty: 3\n"),
         "{text}"
     );
     drop(listener);

@@ -50,6 +50,11 @@ impl<'a> Storages<'a> {
         self.config.dir(self.root, self.node, id)
     }
 
+    /// Whether volumes of this kind may lie there, on whatever kind of storage it is.
+    pub(super) fn takes(&self, id: &StorageId, content: ContentType) -> Result<bool, StorageError> {
+        Ok(self.config.get(id)?.content().contains(&content))
+    }
+
     pub(super) fn activate(&self, name: &str) -> Result<(), GuestError> {
         let id: StorageId = name.parse().map_err(|err| GuestError::die(format!("{err}")))?;
         Ok(self.require(&id)?.activate()?)

@@ -1,7 +1,10 @@
 //! A container's cgroup in whichever of the kernel's two layouts each controller is mounted, and
 //! how each of them words its figures.
 
+use std::io;
 use std::path::{Path, PathBuf};
+
+use pve_integration::bundle::Setting;
 
 /// The limiting cgroup of a container, relative to the mount point of any hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +112,34 @@ impl Cgroup {
             memory_some: of("memory.pressure", "some")?,
             memory_full: of("memory.pressure", "full")?,
         })
+    }
+
+    /// Set limits. One whose file this host does not have is said and left out, as at a start.
+    pub(crate) fn limit(&self, settings: &[Setting]) -> io::Result<()> {
+        // With cgroup v1, memory alone may never exceed memory and swap together: which of the two
+        // goes first depends on where they are. So what fails is tried again after the others.
+        let mut left: Vec<_> = settings.iter().collect();
+        let mut last = Ok(());
+        for _ in 0..settings.len() {
+            last = Ok(());
+            left.retain(|setting| match self.write(setting) {
+                Ok(()) => false,
+                Err(err) => {
+                    last = Err(err);
+                    true
+                }
+            });
+        }
+        last
+    }
+
+    fn write(&self, setting: &Setting) -> io::Result<()> {
+        let dir = self.dir(&[setting.controller]).map(|(dir, _)| dir);
+        let Some(path) = dir.map(|dir| dir.join(setting.file)).filter(|path| path.exists()) else {
+            tracing::warn!("{} of {}: no such file", setting.file, self.relative.display());
+            return Ok(());
+        };
+        fs_err::write(path, &setting.value)
     }
 
     /// Whether somebody froze it.

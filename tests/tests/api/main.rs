@@ -6,6 +6,7 @@ mod access;
 mod administration;
 mod attackers;
 mod bulk;
+mod changes;
 mod cluster;
 mod command_line;
 mod console;

@@ -1,6 +1,7 @@
 use rstest::rstest;
 use serde_json::json;
 
+use super::super::apply::tests::Fake;
 use super::*;
 
 const CONFIG: &str = "\
@@ -16,7 +17,7 @@ unprivileged: 1
 ";
 
 fn facts(running: bool) -> Facts {
-    Facts { vmid: "100".parse().unwrap(), running, cgroup_v2: true }
+    Facts { vmid: "100".parse().unwrap(), running, cgroup_v2: true, host_cpus: 4 }
 }
 
 fn change(params: &Value) -> Change {
@@ -27,7 +28,7 @@ fn applied(params: &Value, running: bool) -> Result<String, GuestError> {
     let mut config = ContainerConfig::parse(CONFIG.as_bytes());
     let change = change(params);
     change.check_names()?;
-    change.apply(&mut config, facts(running))?;
+    change.apply(&mut config, facts(running), &mut Fake::default())?;
     Ok(config.to_string())
 }
 
@@ -62,41 +63,14 @@ fn an_empty_description_is_none() {
 }
 
 #[test]
-fn only_fast_keys_reach_a_running_container() {
-    let params = json!({"hostname": "new", "memory": 1024, "arch": "arm64", "delete": "swap"});
-
-    let text = applied(&params, true).unwrap();
-
-    assert_eq!(line(&text, "hostname"), Some("new"));
-    assert_eq!((line(&text, "memory"), line(&text, "swap")), (Some("512"), Some("512")));
-    assert_eq!(pending_part(&text), "arch: arm64\ndelete: swap\nmemory: 1024\n");
-}
-
-#[test]
-fn the_next_start_applies_what_waits() {
-    let mut config = ContainerConfig::parse(
-        format!("{CONFIG}\n[pve:pending]\ncores: 1\ndelete: swap,mp0\n").as_bytes(),
-    );
-
-    let doomed = apply_pending(&mut config, |_| true, "100".parse().unwrap()).unwrap();
-
-    assert!(doomed.is_empty(), "an unused volume is kept");
-    let text = config.to_string();
-    assert_eq!(
-        (line(&text, "cores"), line(&text, "swap"), line(&text, "mp0")),
-        (Some("1"), None, None)
-    );
-    assert_eq!(line(&text, "unused0"), Some("local:100/vm-100-disk-1.raw"));
-    assert!(config.pending().is_none());
-}
-
-#[test]
 fn destroys_a_volume_with_its_unused_entry() {
     let mut config = ContainerConfig::parse(
         format!("{CONFIG}unused0: local:100/vm-100-disk-7.raw\n").as_bytes(),
     );
 
-    let doomed = change(&json!({"delete": "unused0"})).apply(&mut config, facts(false)).unwrap();
+    let doomed = change(&json!({"delete": "unused0"}))
+        .apply(&mut config, facts(false), &mut Fake::default())
+        .unwrap();
 
     assert_eq!(doomed, ["local:100/vm-100-disk-7.raw".parse().unwrap()]);
     assert_eq!(config.get("unused0"), None);
@@ -108,7 +82,9 @@ fn leaves_another_containers_volume_alone() {
         format!("{CONFIG}unused0: local:101/vm-101-disk-0.raw\n").as_bytes(),
     );
 
-    let doomed = change(&json!({"delete": "unused0"})).apply(&mut config, facts(false)).unwrap();
+    let doomed = change(&json!({"delete": "unused0"}))
+        .apply(&mut config, facts(false), &mut Fake::default())
+        .unwrap();
 
     assert!(doomed.is_empty());
 }
@@ -159,7 +135,9 @@ fn refuses_what_pve_refuses(#[case] params: Value, #[case] message: &str) {
 fn a_protected_container_keeps_its_drives() {
     let mut config = ContainerConfig::parse(format!("{CONFIG}protection: 1\n").as_bytes());
 
-    let err = change(&json!({"delete": "mp0"})).apply(&mut config, facts(false)).unwrap_err();
+    let err = change(&json!({"delete": "mp0"}))
+        .apply(&mut config, facts(false), &mut Fake::default())
+        .unwrap_err();
 
     assert_eq!(err.to_string(), "can't remove CT 100 drive 'mp0' - protection mode enabled");
 }

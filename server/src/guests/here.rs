@@ -1,0 +1,126 @@
+//! What a change of a config does to this host: volumes are made, and the limits of a container
+//! that runs. Volumes are noted before they are made, and the note outlives a killed daemon.
+
+use std::io;
+use std::path::Path;
+
+use openapi::property_string::parse_size;
+use openapi::{StorageId, Vmid, VolumeId};
+use pve_integration::bundle::Setting;
+use pve_integration::ct_config::{ContainerConfig, Locked};
+use pve_integration::storage::ContentType;
+
+use super::apply::{Applied, Host};
+use super::note::Note as _;
+use super::operation::Operation;
+use super::volumes::Storages;
+use super::{GuestError, Guests};
+use crate::stats::Cgroup;
+
+pub(super) struct Here<'a> {
+    guests: &'a Guests,
+    vmid: Vmid,
+    unprivileged: bool,
+    storages: Storages<'a>,
+    /// Without a lock of its own: the file's lock is held from its beginning to its end.
+    operation: Operation,
+}
+
+impl<'a> Here<'a> {
+    pub(super) fn new(
+        guests: &'a Guests,
+        vmid: Vmid,
+        config: &ContainerConfig,
+    ) -> Result<Self, GuestError> {
+        let storages = Storages::read(&guests.0.root, &guests.0.node)?;
+        let (unprivileged, operation) = (config.unprivileged(), Operation::default());
+        Ok(Self { guests, vmid, unprivileged, storages, operation })
+    }
+
+    /// Write the config if all went well, and then let go of what nothing names: volumes that were
+    /// given up, or, after a failure, the new ones.
+    pub(super) fn conclude(
+        mut self,
+        mut locked: Locked,
+        before: ContainerConfig,
+        applied: Result<Vec<VolumeId>, GuestError>,
+    ) -> Result<(), GuestError> {
+        let done = applied.and_then(|doomed| {
+            self.operation.doomed = doomed.iter().map(ToString::to_string).collect();
+            if !self.operation.doomed.is_empty() {
+                self.note()?;
+            }
+            locked.save()?;
+            Ok(())
+        });
+        if self.operation == Operation::default() {
+            return done;
+        }
+        if done.is_err() {
+            locked.config = before;
+        }
+        let settled = self.guests.settle_locked(self.vmid, locked, &self.operation);
+        done.and(settled)
+    }
+
+    fn note(&self) -> Result<(), GuestError> {
+        let written = self.operation.write(&self.guests.0.root, self.vmid);
+        written.map_err(|err| GuestError::io("journal", err))
+    }
+}
+
+impl Host for Here<'_> {
+    fn check_content(&self, storage: &StorageId) -> Result<(), GuestError> {
+        if self.storages.takes(storage, ContentType::Rootdir)? {
+            return Ok(());
+        }
+        Err(GuestError::die(format!(
+            "storage '{storage}' does not allow content type 'rootdir' (Container)"
+        )))
+    }
+
+    fn allocate(&mut self, storage: &StorageId, gib: f64) -> Result<(VolumeId, u64), GuestError> {
+        if !self.operation.storages.contains(&storage.to_string()) {
+            let operation = self.operation.clone();
+            self.operation =
+                operation.on(&self.storages, self.vmid, std::slice::from_ref(storage))?;
+            self.note()?;
+        }
+        let made = self.storages.allocate(storage, self.vmid, gib, self.unprivileged)?;
+        Ok((made.volume, parse_size(&made.size).unwrap_or_default()))
+    }
+
+    fn size(&self, volume: &VolumeId) -> Option<u64> {
+        self.storages.require(volume.storage()).ok()?.size(volume).ok()
+    }
+
+    /// libcrun puts the limits on the cgroup that the processes are in.
+    fn limit(&self, settings: &[Setting]) -> io::Result<()> {
+        let root = &self.guests.0.root;
+        Cgroup::new(&root.cgroups(), root.guest_cgroup(self.vmid).as_ref()).limit(settings)
+    }
+
+    fn has_bridge(&self, name: &str) -> bool {
+        Path::new("/sys/class/net").join(name).exists()
+    }
+}
+
+impl Guests {
+    /// All that waits, for a container that is stopped. What cannot be applied goes on waiting.
+    pub(super) fn apply_pending(
+        &self,
+        vmid: Vmid,
+        mut locked: Locked,
+        mut warn: impl FnMut(&str),
+    ) -> Result<(), GuestError> {
+        if locked.config.pending().is_none() {
+            return Ok(());
+        }
+        let mut here = Here::new(self, vmid, &locked.config)?;
+        let before = locked.config.clone();
+        let Applied { doomed, errors } =
+            super::apply::pending(&mut locked.config, |_| true, vmid, &mut here);
+        errors.values().for_each(|text| warn(text.trim_end()));
+        here.conclude(locked, before, Ok(doomed))
+    }
+}

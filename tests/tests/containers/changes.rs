@@ -1,0 +1,191 @@
+//! Changes of a container that runs: what it takes at once, what waits, and what the kernel then
+//! says of it.
+
+use serde_json::{Value, json};
+use tests::{Daemon, Guest, eventually};
+
+use crate::{BUSYBOX, PATIENT, SUBVOL, UNPRIVILEGED, daemon};
+
+fn running(daemon: &Daemon) -> Guest<'_> {
+    let parameters = [SUBVOL, UNPRIVILEGED, ("memory", "64"), ("swap", "0"), ("cpulimit", "2")];
+    let guest =
+        daemon.create(100, BUSYBOX, &[&parameters[..], &[("entrypoint", PATIENT)]].concat());
+    guest.start();
+    guest.wait_for_output("ready");
+    guest
+}
+
+/// A file of the cgroup that its processes are in.
+fn cgroup(guest: &Guest<'_>, file: &str) -> String {
+    let own = fs_err::read_to_string(format!("/proc/{}/cgroup", guest.oci()["pid"])).unwrap();
+    let own = own.trim().trim_start_matches("0::/");
+    fs_err::read_to_string(format!("/sys/fs/cgroup/{own}/{file}")).unwrap().trim().to_owned()
+}
+
+fn waits(daemon: &Daemon) -> Value {
+    let rows = daemon.get("/nodes/pve1/lxc/100/pending").data();
+    let rows = rows.as_array().unwrap().iter().cloned();
+    rows.filter(|row| !row["pending"].is_null() || !row["delete"].is_null()).collect()
+}
+
+#[test]
+fn limits_reach_a_running_container_at_once() {
+    let daemon = daemon();
+    let guest = running(&daemon);
+    assert_eq!(cgroup(&guest, "memory.max"), (64 << 20).to_string());
+    assert_eq!(cgroup(&guest, "cpu.max"), "200000 100000");
+
+    let changes =
+        [("memory", "96"), ("swap", "32"), ("cpulimit", "0.5"), ("cpuunits", "50"), ("cores", "1")];
+    assert_eq!(guest.put_config(&changes).data(), Value::Null);
+
+    assert_eq!(cgroup(&guest, "memory.max"), (96 << 20).to_string());
+    assert_eq!(cgroup(&guest, "memory.high"), (96 * 1024 * 1016).to_string());
+    assert_eq!(cgroup(&guest, "cpu.max"), "50000 100000");
+    assert_eq!(cgroup(&guest, "cpu.weight"), "50");
+    assert_eq!(waits(&daemon), json!([]));
+    assert_eq!(guest.current()["maxmem"], 96 << 20);
+    assert_eq!(guest.config()["swap"], 32);
+
+    assert_eq!(guest.put_config(&[("delete", "cpulimit,cpuunits,swap")]).status, 200);
+    assert_eq!(cgroup(&guest, "cpu.max"), "max 100000");
+    assert_eq!(cgroup(&guest, "cpu.weight"), "100");
+    assert_eq!(guest.config()["cpulimit"], Value::Null);
+    guest.stop();
+    guest.destroy();
+}
+
+/// The new limit is the kernel's, not a number in a file.
+#[test]
+fn a_running_container_dies_of_the_memory_it_lost() {
+    let daemon = daemon();
+    let script = crate::sh("echo ready; while [ ! -e /go ]; do sleep 0.1; done; tail /dev/zero");
+    let guest = daemon.create(
+        100,
+        BUSYBOX,
+        &[SUBVOL, UNPRIVILEGED, ("memory", "512"), ("swap", "0"), ("entrypoint", &script)],
+    );
+    guest.start();
+    guest.wait_for_output("ready");
+
+    assert_eq!(guest.put_config(&[("memory", "24")]).status, 200);
+    let rootfs = daemon.root().join("var/lib/vz/images/100/subvol-100-disk-0.subvol");
+    fs_err::write(rootfs.join("go"), "").unwrap();
+
+    let exit = guest.wait();
+    assert_eq!(exit["oom_killed"], true, "{exit}");
+    guest.destroy();
+}
+
+#[test]
+fn the_rest_waits_for_the_end_of_the_container() {
+    let daemon = daemon();
+    let guest = running(&daemon);
+    let before = guest.config();
+
+    let put = [
+        ("hostname", "renamed"),
+        ("tty", "3"),
+        ("mp0", "local:0,mp=/data"),
+        ("delete", "entrypoint,cpulimit"),
+    ];
+    assert_eq!(guest.put_config(&put).data(), Value::Null);
+
+    assert_eq!(
+        waits(&daemon),
+        json!([
+            {"key": "entrypoint", "value": before["entrypoint"], "delete": 1},
+            {"key": "mp0", "pending": "local:0,mp=/data"},
+            {"key": "tty", "pending": 3},
+        ])
+    );
+    let now = guest.config();
+    assert_eq!((&now["tty"], &now["entrypoint"]), (&json!(3), &Value::Null));
+    let current = daemon.get("/nodes/pve1/lxc/100/config?current=1").data();
+    assert_eq!(
+        (&current["tty"], &current["entrypoint"], &current["hostname"], &current["cpulimit"]),
+        (&Value::Null, &before["entrypoint"], &json!("renamed"), &Value::Null)
+    );
+
+    // Taken back, and one more.
+    assert_eq!(guest.put_config(&[("revert", "entrypoint"), ("tty", "4")]).status, 200);
+    let keys: Vec<Value> =
+        waits(&daemon).as_array().unwrap().iter().map(|row| row["key"].clone()).collect();
+    assert_eq!(keys, ["mp0", "tty"]);
+
+    guest.stop();
+    assert_eq!(waits(&daemon), json!([]));
+    let after = guest.config();
+    assert_eq!((&after["tty"], &after["entrypoint"]), (&json!(4), &before["entrypoint"]));
+    assert_eq!(after["mp0"], "local:100/subvol-100-disk-1.subvol,mp=/data,size=0T");
+    guest.put_config(&[("delete", "mp0")]).data();
+    guest.destroy();
+}
+
+#[test]
+fn a_restart_from_the_api_brings_what_waited() {
+    let daemon = daemon();
+    let guest = running(&daemon);
+    let script = crate::sh("trap \"exit 0\" TERM PWR; echo changed; while :; do sleep 0.1; done");
+    assert_eq!(guest.put_config(&[("entrypoint", &script)]).status, 200);
+
+    guest.task("reboot", &[("timeout", "20")]).ok();
+
+    guest.wait_for_output("changed");
+    assert_eq!(waits(&daemon), json!([]));
+    guest.task("shutdown", &[("timeout", "20")]).ok();
+    guest.destroy();
+}
+
+#[test]
+fn what_cannot_be_done_changes_nothing() {
+    let daemon = daemon();
+    let guest = running(&daemon);
+    let before = fs_err::read_to_string(daemon.config_path(100)).unwrap();
+
+    let refused = guest.put_config(&[("memory", "80"), ("net0", "name=eth0,bridge=vmbrX")]);
+
+    assert_eq!(refused.line(), "400 Parameter verification failed.");
+    let body: Value = serde_json::from_slice(&refused.body).unwrap();
+    assert_eq!(
+        body["errors"],
+        json!({"net0": "unable to hotplug net0: bridge 'vmbrX' does not exist\n"})
+    );
+    let refused = guest.put_config(&[("cpuunits", "0")]);
+    let body: Value = serde_json::from_slice(&refused.body).unwrap();
+    assert_eq!(
+        body["errors"]["cpuunits"],
+        "unable to hotplug cpuunits: cpu weight (shares) must be in range [1, 10000]\n"
+    );
+    assert_eq!(
+        guest.put_config(&[("delete", "memory")]).line(),
+        "500 unable to delete required option 'memory'"
+    );
+    assert_eq!(fs_err::read_to_string(daemon.config_path(100)).unwrap(), before);
+    guest.stop();
+    guest.destroy();
+}
+
+/// An unused volume goes at once, also while the container runs; a mount point's does not.
+#[test]
+fn unused_volumes_go_at_once() {
+    let daemon = daemon();
+    let guest = daemon.create(
+        100,
+        BUSYBOX,
+        &[SUBVOL, UNPRIVILEGED, ("memory", "64"), ("entrypoint", PATIENT)],
+    );
+    guest.put_config(&[("mp0", "local:0,mp=/a")]).data();
+    guest.put_config(&[("delete", "mp0")]).data();
+    let volume = daemon.root().join("var/lib/vz/images/100/subvol-100-disk-1.subvol");
+    assert!(volume.exists());
+    guest.start();
+
+    guest.put_config(&[("delete", "unused0")]).data();
+
+    assert!(!volume.exists());
+    assert_eq!(guest.config()["unused0"], Value::Null);
+    guest.stop();
+    eventually(5, "it is stopped", || (guest.status() == "stopped").then_some(()));
+    guest.destroy();
+}
