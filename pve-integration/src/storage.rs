@@ -10,6 +10,7 @@ mod edit;
 mod error;
 mod image_file;
 mod list;
+mod multi_mount;
 mod section_file;
 mod spool;
 mod volume_name;

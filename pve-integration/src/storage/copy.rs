@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use fs_err as fs;
 use openapi::VolumeId;
 
-use super::{DirStorage, StorageError, VolumeFormat, VolumePath};
+use super::{DirStorage, StorageError, VolumeFormat, VolumePath, multi_mount};
 
 const SBIN: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// What e2fsck says of a file system that is clean, or that it made so.
@@ -104,8 +104,11 @@ impl DirStorage {
         self.version(volume, version).is_ok_and(|place| place.is_there())
     }
 
-    /// What was copied to `place` is on the disk before a config speaks of it.
-    pub fn sync(&self, place: &VolumePath) -> Result<(), StorageError> {
+    /// What was copied to `place` is nobody's, and on the disk, before a config speaks of it.
+    pub fn finish_copy(&self, place: &VolumePath) -> Result<(), StorageError> {
+        if place.format == VolumeFormat::Raw {
+            multi_mount::clear(&place.path)?;
+        }
         let file = fs::File::open(&place.path).map_err(StorageError::io("open", &place.path))?;
         let synced = match place.format {
             VolumeFormat::Subvol => rustix::fs::syncfs(&file).map_err(io::Error::from),
@@ -208,7 +211,7 @@ impl DirStorage {
     }
 }
 
-fn prepare(command: &mut Command) {
+pub(super) fn prepare(command: &mut Command) {
     command.env("PATH", SBIN).env("LC_ALL", "C").current_dir("/").stdin(Stdio::null());
 }
 
@@ -319,7 +322,7 @@ mod tests {
                 .map(|version| local.version(&volume, version).unwrap());
 
         copy(&current, &kept);
-        local.sync(&kept).unwrap();
+        local.finish_copy(&kept).unwrap();
         write(&local, &volume, "after");
         copy(&kept, &draft);
         if cut_off && format == VolumeFormat::Subvol {

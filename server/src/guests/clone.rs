@@ -282,7 +282,7 @@ pub(super) async fn copy_volume(
     let there = target.path_of(&made)?;
     let copied = async {
         copy(place.copy_to(&there.path), cancel).await?;
-        target.sync(&there)?;
+        target.finish_copy(&there)?;
         Ok(target.size(&made)?)
     };
     match copied.await {
