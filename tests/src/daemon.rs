@@ -131,6 +131,13 @@ impl Daemon {
         }
     }
 
+    /// Start it again, with or without TLS. Containers run on.
+    pub fn relaunch(&mut self, tls: bool) {
+        assert!(self.terminate().success(), "{}", self.log());
+        self.tls = tls;
+        self.launch();
+    }
+
     /// SIGKILL, and gone.
     pub fn kill(&mut self) {
         let mut child = self.child.take().expect("it runs");

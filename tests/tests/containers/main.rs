@@ -2,6 +2,7 @@
 //! inside User Mode Linux, one test at a time; elsewhere each test says what it misses.
 #![expect(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
+mod changes;
 mod clients;
 mod console;
 mod crash;
@@ -11,6 +12,7 @@ mod inside;
 mod leaks;
 mod life;
 mod settings;
+mod volumes;
 
 use tests::{Content, Daemon, rootfs};
 
