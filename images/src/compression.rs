@@ -1,9 +1,12 @@
 //! Which compression an archive has, by its first bytes, and the decoder for it. A decoder's
-//! memory is bounded here: what an archive claims to need is the archive's word.
+//! memory is bounded here: what an archive claims to need is the archive's word. And the encoders.
 
 use std::cell::Cell;
-use std::io::{self, BufReader, Cursor, Read};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Cursor, Read, Write};
 use std::rc::Rc;
+
+use flate2::write::GzEncoder;
 
 use crate::UnpackError;
 use crate::error::Place;
@@ -68,5 +71,66 @@ impl<R: Read> Read for Counted<R> {
         let count = self.inner.read(buffer)?;
         self.taken.set(self.taken.get() + count as u64);
         Ok(count)
+    }
+}
+
+/// How an archive is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    #[default]
+    None,
+    Gzip,
+    Zstd,
+}
+
+/// Writes what it is given to a file, compressed.
+pub struct Compressor(Encoder);
+
+enum Encoder {
+    None(BufWriter<File>),
+    Gzip(GzEncoder<File>),
+    Zstd(zstd::stream::write::Encoder<'static, File>),
+}
+
+impl Compressor {
+    pub fn new(file: File, compression: Compression) -> io::Result<Self> {
+        Ok(Self(match compression {
+            Compression::None => Encoder::None(BufWriter::with_capacity(BUFFER, file)),
+            Compression::Gzip => {
+                Encoder::Gzip(GzEncoder::new(file, flate2::Compression::default()))
+            }
+            Compression::Zstd => {
+                let mut encoder = zstd::stream::write::Encoder::new(file, 0)?;
+                encoder.include_checksum(true)?;
+                Encoder::Zstd(encoder)
+            }
+        }))
+    }
+
+    /// The stream's end, and the file.
+    pub fn finish(self) -> io::Result<File> {
+        match self.0 {
+            Encoder::None(out) => out.into_inner().map_err(io::IntoInnerError::into_error),
+            Encoder::Gzip(out) => out.finish(),
+            Encoder::Zstd(out) => out.finish(),
+        }
+    }
+}
+
+impl Write for Compressor {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Encoder::None(out) => out.write(bytes),
+            Encoder::Gzip(out) => out.write(bytes),
+            Encoder::Zstd(out) => out.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.0 {
+            Encoder::None(out) => out.flush(),
+            Encoder::Gzip(out) => out.flush(),
+            Encoder::Zstd(out) => out.flush(),
+        }
     }
 }

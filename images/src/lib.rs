@@ -1,14 +1,16 @@
-//! Root filesystems from archives: detected, limited, unpacked.
+//! Root filesystems from archives, detected, limited, unpacked; and into archives.
 //!
 //! This crate owns what an archive may do to the folder it is unpacked into. Who calls it decides
 //! as whom: the monitor calls it inside the container's user namespace, after a chroot. It must be
 //! safe without either, so every path is resolved beneath a descriptor and the chroot is a second
 //! wall, not the only one. `registry` is where archives come from; only the daemon has it.
 
+mod acl;
 mod compression;
 mod error;
 mod header;
 mod limits;
+mod pack;
 mod pax;
 mod place;
 #[cfg(feature = "registry")]
@@ -17,6 +19,8 @@ mod sparse;
 mod tape;
 mod unpack;
 
+pub use compression::{Compression, Compressor};
 pub use error::{Refusal, UnpackError};
 pub use limits::{Limits, Progress, Summary};
-pub use unpack::unpack;
+pub use pack::{Event, Excludes, Owners, PackError, Packed, Packer};
+pub use unpack::{find, unpack};

@@ -15,11 +15,36 @@ pub struct Limits {
     pub ratio_from: u64,
     /// Bytes in one path, and in the target of one link.
     pub path: usize,
+    /// Paths that stay in the archive.
+    pub left_out: &'static [&'static str],
+    /// Go on behind an entry that cannot be made.
+    pub keep_going: bool,
+}
+
+impl Limits {
+    /// What somebody made here is bounded by the volumes it goes to: a container full of zeros is no
+    /// attack, and must come back.
+    pub fn of_a_backup() -> Self {
+        Self {
+            bytes: i64::MAX.unsigned_abs(),
+            entries: u64::MAX,
+            ratio: u64::MAX,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: 64 * GIB, entries: 2_000_000, ratio: 200, ratio_from: GIB, path: 4095 }
+        Self {
+            bytes: 64 * GIB,
+            entries: 2_000_000,
+            ratio: 200,
+            ratio_from: GIB,
+            path: 4095,
+            left_out: &[],
+            keep_going: false,
+        }
     }
 }
 
@@ -41,7 +66,9 @@ pub struct Summary {
     pub archive_bytes: u64,
     /// Device nodes under `dev`, which a container gets fresh, or that we had no right to make.
     pub skipped_devices: u64,
-    /// Extended attributes that this filesystem or user namespace does not take, and ACLs in
-    /// star's text form.
+    /// Extended attributes that this filesystem or user namespace does not take, and ACLs that name
+    /// users instead of numbering them.
     pub skipped_attributes: u64,
+    /// Entries that could not be made, when told to keep going.
+    pub failed: u64,
 }

@@ -137,7 +137,7 @@ impl<'a> Tape<'a> {
             }
             _ => match key.strip_prefix(b"SCHILY.xattr.") {
                 Some(name) => entry.attributes.push((name.to_vec(), value)),
-                None if key.starts_with(b"SCHILY.acl.") => entry.foreign_attributes += 1,
+                None if key.starts_with(b"SCHILY.acl.") => acl(entry, key, &value),
                 None if key.starts_with(b"GNU.sparse.") => sparse.used = true,
                 None => {}
             },
@@ -288,6 +288,19 @@ impl<'a> Tape<'a> {
 
     fn damaged(&self, reason: &str) -> UnpackError {
         UnpackError::Damaged { place: self.place.clone(), reason: reason.to_owned() }
+    }
+}
+
+/// Set like any attribute; `system.posix_acl_access` also sets the group's bits of the mode.
+fn acl(entry: &mut Entry, key: &[u8], value: &[u8]) {
+    let name: Option<&[u8]> = match key {
+        b"SCHILY.acl.access" => Some(b"system.posix_acl_access"),
+        b"SCHILY.acl.default" => Some(b"system.posix_acl_default"),
+        _ => None,
+    };
+    match name.zip(crate::acl::from_text(value)) {
+        Some((name, bytes)) => entry.attributes.push((name.to_vec(), bytes)),
+        None => entry.foreign_attributes += 1,
     }
 }
 

@@ -53,9 +53,46 @@ pub fn unpack(
         buffer: vec![0; COPY],
     };
     while let Some(entry) = unpacking.tape.next_entry()? {
-        unpacking.entry(&entry)?;
+        match unpacking.entry(&entry) {
+            Err(UnpackError::Refused { .. } | UnpackError::Io { .. }) if limits.keep_going => {
+                unpacking.summary.failed += 1;
+            }
+            other => other?,
+        }
     }
     unpacking.finish()
+}
+
+/// The first entry of an archive that has one of these paths, and its content.
+pub fn find(
+    archive: impl Read,
+    paths: &[&str],
+    most: u64,
+) -> Result<Option<(String, Vec<u8>)>, UnpackError> {
+    let limits = Limits::of_a_backup();
+    let taken = Rc::new(Cell::new(0));
+    let mut tape = Tape::new(compression::open(archive, Rc::clone(&taken))?, &limits, taken);
+    while let Some(entry) = tape.next_entry()? {
+        let Ok(path) = CleanPath::new(&entry.path, limits.path) else { continue };
+        let Some(found) = paths.iter().find(|wanted| wanted.as_bytes() == path.as_bytes()) else {
+            continue;
+        };
+        if entry.kind != Kind::File || entry.sparse.is_some() {
+            continue;
+        }
+        if entry.size > most {
+            let place = Place::In(printable(&entry.path));
+            return Err(UnpackError::TooLarge { limit: most, place });
+        }
+        let (mut content, mut buffer) = (Vec::new(), [0; 4096]);
+        loop {
+            match tape.read_data(&mut buffer)? {
+                0 => return Ok(Some(((*found).to_owned(), content))),
+                count => content.extend_from_slice(&buffer[..count]),
+            }
+        }
+    }
+    Ok(None)
 }
 
 struct Unpacking<'a> {
@@ -79,6 +116,9 @@ impl Unpacking<'_> {
         }
         let refused = |reason| UnpackError::Refused { entry: printable(&entry.path), reason };
         let path = CleanPath::new(&entry.path, self.limits.path).map_err(refused)?;
+        if self.limits.left_out.iter().any(|left_out| left_out.as_bytes() == path.as_bytes()) {
+            return Ok(());
+        }
         if path.is_root() {
             if entry.kind != Kind::Directory {
                 return Err(refused(Refusal::ReplacesRoot));

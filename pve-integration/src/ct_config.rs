@@ -102,6 +102,17 @@ impl ContainerConfig {
         out
     }
 
+    /// What a backup keeps: the container as it is, without what only this host or this moment has.
+    pub fn for_backup(&self) -> Vec<u8> {
+        let mut main = self.main.fresh();
+        for key in ["lock", "parent", "snaptime", "snapstate"] {
+            main.remove(key);
+        }
+        let mut out = Vec::new();
+        main.print(None, &mut out);
+        out
+    }
+
     pub fn current(&self) -> &Section {
         &self.main
     }

@@ -3,6 +3,7 @@
 
 mod allocate;
 mod attributes;
+mod backups;
 mod content;
 mod copy;
 mod dir;
@@ -17,6 +18,7 @@ mod volume_name;
 
 pub use allocate::Allocation;
 pub use attributes::Details;
+pub use backups::Backup;
 pub use content::ContentType;
 pub use copy::Version;
 pub use dir::{DirStorage, Usage, VolumePath};

@@ -6,3 +6,4 @@ mod build;
 mod hostile;
 mod limits;
 mod plain;
+mod round_trip;

@@ -9,6 +9,7 @@ use openapi::{Vmid, VolumeId};
 use super::attributes::{is_protected, notes};
 use super::volume_name::{backup_format, template_format};
 use super::{ContentType, DirStorage, VolumeFormat, VolumeName};
+use crate::vzdump::ArchiveInfo;
 
 /// A row of a storage's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,10 +93,16 @@ impl DirStorage {
             content,
             size: if is_subvol { 0 } else { metadata.size() },
             used: if is_subvol { 0 } else { metadata.blocks().saturating_mul(512) },
-            ctime: metadata.ctime(),
+            ctime: backup.and_then(named_time).unwrap_or_else(|| metadata.ctime()),
             vmid: name.owner(),
         })
     }
+}
+
+/// When vzdump began, by the name it gave.
+fn named_time(backup: &Path) -> Option<i64> {
+    let name = backup.file_name()?.to_str()?;
+    Some(ArchiveInfo::of(name).standard?.ctime)
 }
 
 fn file_format(content: ContentType, name: &str) -> &'static str {
