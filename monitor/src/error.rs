@@ -32,6 +32,10 @@ pub(crate) enum Error {
     OddDirectory { name: &'static str, kind: &'static str },
     #[error("{key}: cannot make its folder '{}' in the container", mp.display())]
     MountTarget { key: String, mp: PathBuf, source: io::Error },
+    #[error("the rootfs is no volume, and nothing else is backed up")]
+    NoVolume,
+    #[error("cannot open '{}'", path.display())]
+    Open { path: PathBuf, source: io::Error },
     #[error("cannot mount {what}")]
     Mount { what: String, source: io::Error },
     #[error("cannot mount {what}: it holds no ext4 filesystem, or a damaged one")]
@@ -59,6 +63,8 @@ pub(crate) enum Error {
     Loop(#[from] loopdev::Error),
     #[error(transparent)]
     Unpack(#[from] images::UnpackError),
+    #[error(transparent)]
+    Pack(#[from] images::PackError),
     #[error("command socket")]
     Socket(#[source] lxc_protocol::server::Error),
     /// The source names the file.

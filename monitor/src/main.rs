@@ -3,6 +3,7 @@
 //!
 //! What a container gets is decided in `pve_integration::bundle`, how libcrun is called in `libcrun`.
 
+mod archive;
 mod cgroup;
 mod cleanup;
 mod command;
@@ -60,6 +61,13 @@ enum Verb {
         archive: PathBuf,
         #[command(flatten)]
         how: unpack::How,
+    },
+    /// Write a container's volumes and config into an archive, as vzdump does
+    Archive {
+        #[command(flatten)]
+        guest: GuestArguments,
+        #[command(flatten)]
+        how: archive::ArchiveArguments,
     },
     #[command(name = unpack::CHILD, hide = true)]
     UnpackChild {
@@ -120,6 +128,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
             unpack::unpack_here(&rootfs, shifted, bwlimit)?;
         }
         Some(Verb::SetupChild { rootfs, shifted }) => setup::setup_here(&rootfs, shifted)?,
+        Some(Verb::Archive { guest, how }) => archive::archive(&guest.check()?, &how)?,
         None => Arguments::command().print_help()?,
     }
     Ok(())

@@ -116,6 +116,46 @@ impl Rootfs {
     }
 }
 
+/// An image that is mounted to be read.
+#[derive(Debug)]
+pub(crate) struct Mounted(Rootfs);
+
+impl Mounted {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    pub(crate) fn unmount(self) -> io::Result<()> {
+        self.0.unmount()
+    }
+}
+
+/// Mount the ext4 of `image` so that it can be read. Over what is mounted there already: who holds
+/// a descriptor of that still reaches it.
+pub(crate) fn mount_image(
+    guest: &Guest,
+    volume: &VolumeId,
+    image: &Path,
+    read_only: bool,
+) -> Result<Mounted> {
+    let path = guest.root.rootfs_mount(guest.vmid);
+    fs::create_dir_all(&path)?;
+    wait_until_free(image, volume)?;
+    // Its journal may have to be played back, which a device that cannot be written forbids.
+    let device = loopdev::attach(image, read_only)?;
+    let data = if read_only { c"noload" } else { c"" };
+    mount(device.source(), &path, "ext4", MountFlags::RDONLY, data)
+        .map_err(|err| mount_failed(err, &format!("volume '{volume}'")))?;
+    Ok(Mounted(Rootfs { path, images: vec![image.to_owned()], view: None }))
+}
+
+fn mount_failed(err: Errno, what: &str) -> Error {
+    match err {
+        Errno::INVAL => Error::NoFilesystem { what: what.to_owned() },
+        err => Error::Mount { what: what.to_owned(), source: err.into() },
+    }
+}
+
 /// Whether the container's root gets through to `path`.
 fn is_reachable(path: &Path, maps: &IdMaps) -> io::Result<bool> {
     let Some(root) = maps.root_uid() else { return Ok(true) };
@@ -206,10 +246,7 @@ fn bind(source: &Path, point: &MountPoint, spot: &dyn Fn() -> Result<Spot>) -> R
 fn block_device(device: &Path, target: &Path, point: &MountPoint, what: &str) -> Result<()> {
     let (flags, data) = options(point)?;
     let data = std::ffi::CString::new(data).expect("made of words without NUL");
-    mount(device, target, "ext4", flags, data.as_c_str()).map_err(|err| match err {
-        Errno::INVAL => Error::NoFilesystem { what: what.to_owned() },
-        err => Error::Mount { what: what.to_owned(), source: err.into() },
-    })
+    mount(device, target, "ext4", flags, data.as_c_str()).map_err(|err| mount_failed(err, what))
 }
 
 /// PVE's mount options (`get_mount_options` of PVE::LXC::Config) as flags and filesystem data.

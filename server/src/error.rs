@@ -11,6 +11,7 @@ use openapi::check::ParamErrors;
 use pve_integration::access::edit::EditError;
 use pve_integration::access::{AuthError, Denied, KeyError};
 use pve_integration::firewall::FirewallError;
+use pve_integration::jobs::JobsError;
 use pve_integration::storage::StorageError;
 use serde_json::{Map, Value, json};
 
@@ -169,6 +170,12 @@ impl From<KeyError> for ApiError {
 /// holder makes a text of it.
 impl From<EditError> for ApiError {
     fn from(err: EditError) -> Self {
+        Self::die(err)
+    }
+}
+
+impl From<JobsError> for ApiError {
+    fn from(err: JobsError) -> Self {
         Self::die(err)
     }
 }

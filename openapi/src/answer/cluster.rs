@@ -153,3 +153,44 @@ pub struct UncoveredGuest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
+
+/// The guests of a backup job, as a tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IncludedVolumes {
+    pub children: Vec<IncludedGuest>,
+}
+
+/// A guest of a backup job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IncludedGuest {
+    pub id: crate::Vmid,
+    /// `lxc`, `qemu`, or `unknown` of one that is no more.
+    #[serde(rename = "type")]
+    pub kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub children: Option<Vec<IncludedVolume>>,
+    /// Whether there is nothing below it.
+    pub leaf: u8,
+}
+
+impl IncludedGuest {
+    /// One of which only the number is known.
+    #[must_use]
+    pub fn unknown(id: crate::Vmid) -> Self {
+        Self { id, kind: "unknown".to_owned(), name: None, children: None, leaf: 1 }
+    }
+}
+
+/// A volume of a guest, and whether a backup has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IncludedVolume {
+    /// Guest and key: `100:rootfs`.
+    pub id: String,
+    /// The volume's id, or what is mounted there.
+    pub name: String,
+    pub included: u8,
+    pub reason: String,
+    pub leaf: u8,
+}

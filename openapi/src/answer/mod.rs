@@ -24,7 +24,10 @@ pub use access::{
     PerlScalar, RoleRow, TicketAnswer, TokenInfo, TokenRow, UserAnswer, UserFactors, UserFields,
     UserRow,
 };
-pub use cluster::{ClusterStatusRow, ClusterTaskRow, NodeRow, ResourceRow, UncoveredGuest};
+pub use cluster::{
+    ClusterStatusRow, ClusterTaskRow, IncludedGuest, IncludedVolume, IncludedVolumes, NodeRow,
+    ResourceRow, UncoveredGuest,
+};
 pub use console::{ConsolePort, TerminalConsole, VncConsole};
 pub use firewall::{
     FirewallAlias, FirewallEntry, FirewallIpSet, FirewallOptions, FirewallReference, FirewallRule,
@@ -38,7 +41,9 @@ pub use node::{DnsSettings, HostsFile, NodeTime, SubscriptionInfo};
 pub use oci::{OciContainer, OciExit, OciRuntime, OciRuntimes};
 pub use pools::PoolRow;
 pub use rrd::{Figure, RrdRow};
-pub use storage::{ContentRow, StorageRow, StorageStatus, UrlMetadata, VolumeInfo};
+pub use storage::{
+    BackupOptions, ContentRow, PruneRow, StorageRow, StorageStatus, UrlMetadata, VolumeInfo,
+};
 pub use task::{TaskFields, TaskLogLine, TaskRow, TaskState, TaskStatus};
 
 /// The API's version: of the pve-manager that is mirrored.

@@ -88,3 +88,24 @@ pub struct UrlMetadata {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mimetype: Option<String>,
 }
+
+/// A backup, and what the rules say of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PruneRow {
+    pub volid: VolumeId,
+    /// Epoch seconds, by its name if that has them.
+    pub ctime: i64,
+    /// `keep`, `remove`, `protected` or `renamed`.
+    pub mark: String,
+    /// `lxc`, `qemu`, `openvz` or `unknown`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vmid: Option<Vmid>,
+}
+
+/// Parameters of vzdump by name: numbers, texts, and objects for `performance` and `fleecing`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = Object)]
+pub struct BackupOptions(pub serde_json::Map<String, serde_json::Value>);

@@ -1,5 +1,6 @@
 //! `/cluster`: what there is, over all nodes, of which there is one.
 
+mod backup;
 mod options;
 mod overview;
 mod replication;
@@ -32,8 +33,11 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .routes(routes!(overview::cluster_status))
         .routes(routes!(overview::cluster_tasks))
         .routes(routes!(overview::cluster_log))
-        .routes(routes!(overview::backup_jobs))
-        .routes(routes!(overview::not_backed_up))
+        .routes(routes!(backup::backup_jobs, backup::create_backup_job))
+        .routes(routes!(backup::backup_job, backup::update_backup_job, backup::delete_backup_job))
+        .routes(routes!(backup::included_volumes))
+        .routes(routes!(backup::backup_info))
+        .routes(routes!(backup::not_backed_up))
         .routes(routes!(replication::cluster_replication))
         .routes(routes!(replication::node_replication))
 }

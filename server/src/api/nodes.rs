@@ -5,6 +5,8 @@ mod machine;
 mod settings;
 mod tags;
 mod url;
+pub(crate) mod vzdump;
+mod vzdump_info;
 
 use std::io;
 
@@ -42,6 +44,9 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .routes(routes!(settings::hosts))
         .routes(routes!(settings::node_config))
         .routes(routes!(settings::subscription))
+        .routes(routes!(vzdump::vzdump))
+        .routes(routes!(vzdump_info::vzdump_defaults))
+        .routes(routes!(vzdump_info::extract_config))
 }
 
 /// The nodes: this one. Its figures are for those who may audit it.

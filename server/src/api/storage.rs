@@ -5,6 +5,7 @@ mod content;
 mod definitions;
 mod download;
 mod files;
+mod prune;
 mod registry;
 mod restore;
 mod upload;
@@ -24,6 +25,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(crate) use self::volume::require_access;
 use super::{Subdir, blocking, subdirs};
 use crate::app::App;
 use crate::envelope::Data;
@@ -42,6 +44,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .routes(routes!(storage_status))
         .routes(routes!(content::content, content::allocate_volume))
         .routes(routes!(volume::volume_info, volume::update_volume, volume::remove_volume))
+        .routes(routes!(prune::marked_backups, prune::prune_backups))
         .routes(routes!(upload::upload))
         .routes(routes!(download::download_url))
         .routes(routes!(registry::pull))

@@ -145,8 +145,13 @@ impl Guests {
     }
 
     fn halt_signal(&self, vmid: Vmid) -> Result<i32, GuestError> {
+        check_lock(&self.read(vmid)?.config, &[])?;
+        self.stop_signal(vmid)
+    }
+
+    /// What the init that runs takes for the wish to end.
+    pub(super) fn stop_signal(&self, vmid: Vmid) -> Result<i32, GuestError> {
         let entry = self.read(vmid)?;
-        check_lock(&entry.config, &[])?;
         let running = self.0.running.of(&self.0.root, vmid).ok_or(GuestError::NotRunning(vmid))?;
         // Whether init is a systemd shows in the signals that it blocks.
         let status =

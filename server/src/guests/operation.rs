@@ -3,6 +3,9 @@
 //! and by the next daemon if this one was killed in between. What the config says by then decides
 //! which volumes stay.
 
+use std::io;
+use std::path::PathBuf;
+
 use openapi::{StorageId, Vmid, VolumeId};
 use pve_integration::ct_config::{ConfigError, ContainerConfig, Locked, Section};
 use serde::{Deserialize, Serialize};
@@ -27,6 +30,19 @@ pub(super) struct Operation {
     pub(super) doomed: Vec<String>,
     /// A snapshot whose copies are ready to take the place of what is there: no way back.
     pub(super) restoring: Option<String>,
+    /// Files that go when the work ends, however it ends.
+    #[serde(default)]
+    pub(super) files: Vec<PathBuf>,
+    /// What was done to the running container for as long as the work needs it.
+    #[serde(default)]
+    pub(super) halted: Option<Halt>,
+}
+
+/// How a running container was kept still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Halt {
+    Frozen,
+    Stopped,
 }
 
 impl Operation {
@@ -100,13 +116,23 @@ impl Guests {
             locked.save()?;
         }
         clean_up(&locked.config, &storages, vmid, operation)?;
+        for file in &operation.files {
+            match fs_err::remove_file(file) {
+                Err(err) if err.kind() != io::ErrorKind::NotFound => {
+                    return Err(GuestError::io("unfinished file", err));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
         // The lock is let go of last: the next work's note is not ours to remove.
         self.end_operation(vmid)
     }
 
-    /// What a killed daemon was at; before any work of ours begins.
-    pub(super) fn settle_all(&self) -> Result<(), GuestError> {
+    /// What a killed daemon was at; before any work of ours begins. Which containers it kept still.
+    pub(super) fn settle_all(&self) -> Result<Vec<(Vmid, Halt)>, GuestError> {
         let found = Operation::all(&self.0.root).map_err(|err| GuestError::io("journals", err))?;
+        let halted = found.iter().filter_map(|(vmid, operation)| Some((*vmid, operation.halted?)));
+        let halted = halted.collect();
         for (vmid, operation) in found {
             match self.settle(vmid, &operation) {
                 Ok(()) => tracing::warn!(
@@ -119,7 +145,7 @@ impl Guests {
                 }
             }
         }
-        Ok(())
+        Ok(halted)
     }
 
     /// `work`, and then the end of it. The work's own failure is the one to tell.

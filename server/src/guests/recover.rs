@@ -2,13 +2,18 @@
 //! after monitors that were killed. A fault of one guest does not keep the others waiting, let alone
 //! the API.
 
-use openapi::Vmid;
+use std::str::FromStr as _;
+
+use openapi::{AuthId, Vmid};
 use pve_integration::tasks::process;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::journal::{Journal, Worker};
+use super::lifecycle::Start;
 use super::note::Note as _;
+use super::operation::Halt;
 use super::{GuestError, Guests};
+use crate::runtime::Runtime as _;
 
 impl Guests {
     /// Returns when nothing of an earlier daemon is in the way; slow clean-ups go on behind it.
@@ -23,9 +28,10 @@ impl Guests {
                 tracing::error!(error = %err, "cannot look for half-made containers: {err}")
             }
         }
-        if let Err(err) = self.blocking(|guests| guests.settle_all()).await {
+        let halted = self.blocking(|guests| guests.settle_all()).await.unwrap_or_else(|err| {
             tracing::error!(error = %err, "cannot look for half-changed containers: {err}");
-        }
+            Vec::new()
+        });
         let found = self.blocking(|guests| {
             let listening = guests.listening()?;
             let known = guests.0.configs.list(&guests.0.root, &guests.0.node)?;
@@ -42,6 +48,9 @@ impl Guests {
         for vmid in &listening {
             self.0.crun.adopt(*vmid);
         }
+        for (vmid, halt) in halted {
+            self.let_go(vmid, halt).await;
+        }
         for vmid in known.into_iter().filter(|vmid| !listening.contains(vmid)) {
             let crun = self.0.crun.clone();
             tokio::spawn(async move {
@@ -49,6 +58,20 @@ impl Guests {
                     tracing::error!(guest.vmid = %vmid, error = %err, "cannot clean up after CT {vmid}: {err}");
                 }
             });
+        }
+    }
+
+    /// Work that needed a container to keep still is over.
+    async fn let_go(&self, vmid: Vmid, halt: Halt) {
+        let done = match halt {
+            Halt::Frozen => self.0.crun.resume(vmid).await.map_err(GuestError::from),
+            Halt::Stopped => {
+                let who = AuthId::from_str("root@pam").expect("it is a user's name");
+                self.start(vmid, Start::default(), &who).await.map(drop)
+            }
+        };
+        if let Err(err) = done {
+            tracing::error!(guest.vmid = %vmid, error = %err, "cannot let CT {vmid} run again: {err}");
         }
     }
 

@@ -195,7 +195,7 @@ impl Guests {
     }
 
     /// From the current state to snapshot `name`, or from it to the draft.
-    async fn copy_versions(
+    pub(super) async fn copy_versions(
         &self,
         volumes: Vec<VolumeId>,
         from: Version<'_>,
@@ -380,7 +380,7 @@ fn has_version(storages: &Storages<'_>, volume: &VolumeId, version: Version<'_>)
 }
 
 /// As PVE: of every disk, or not at all; what is bound in from the host has no feature.
-fn supports(
+pub(super) fn supports(
     section: &Section,
     storages: &Storages<'_>,
     feature: Feature,

@@ -7,7 +7,7 @@ use openapi::property_string::format_size;
 use openapi::{NodeName, StorageId, Vmid, VolumeId};
 use pve_integration::layout::Root;
 use pve_integration::storage::{
-    Allocation, ContentType, DirStorage, StorageConfig, StorageError, VolumeName,
+    Allocation, ContentType, DirStorage, Storage, StorageConfig, StorageError, VolumeName,
 };
 
 use super::GuestError;
@@ -44,6 +44,11 @@ impl Made {
 impl<'a> Storages<'a> {
     pub(super) fn read(root: &'a Root, node: &'a NodeName) -> Result<Self, GuestError> {
         Ok(Self { root, node, config: StorageConfig::read(root)? })
+    }
+
+    /// As storage.cfg has it, whatever its kind.
+    pub(super) fn section(&self, id: &StorageId) -> Result<&Storage, StorageError> {
+        self.config.get(id)
     }
 
     pub(super) fn require(&self, id: &StorageId) -> Result<DirStorage, StorageError> {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::tasks::TaskLog;
 
 pub(crate) use crun::Crun;
-pub(crate) use monitor::{Monitor, Unpacking};
+pub(crate) use monitor::{ArchiveJob, Monitor, Said, Unpacking};
 
 /// A way to run containers. Calls may be repeated, and nothing is remembered between them: after a
 /// crash the daemon asks `state` and goes on from what it finds.

@@ -2,13 +2,14 @@
 //! it does is its own affair.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use openapi::{NodeName, Vmid};
 use pve_integration::layout::Root;
 use pve_integration::setup::Secrets;
+use pve_integration::vzdump::Compress;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,27 @@ pub(crate) struct Unpacked {
     pub(crate) arch: Option<String>,
 }
 
+/// What to put into which archive.
+#[derive(Clone, Debug)]
+pub(crate) struct ArchiveJob {
+    pub(crate) output: PathBuf,
+    pub(crate) compress: Compress,
+    /// KiB a second; 0 for no limit.
+    pub(crate) bwlimit: u64,
+    /// 8 is what the kernel does when nobody else wants the disk.
+    pub(crate) ionice: u64,
+    /// Which copies to read instead of the volumes.
+    pub(crate) snapshot: Option<String>,
+    pub(crate) exclude: Vec<String>,
+}
+
+/// What it says while it works.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Said<'l> {
+    Line(&'l str),
+    Warning(&'l str),
+}
+
 impl Monitor {
     pub(crate) fn new(program: PathBuf, root: Root, node: NodeName) -> Self {
         Self { program, root, node }
@@ -59,12 +81,8 @@ impl Monitor {
         command
     }
 
-    /// Nothing of ours goes with it: std opens every descriptor close-on-exec.
     fn bare(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        command.current_dir("/").env_clear().stdin(Stdio::null());
-        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-        command
+        clean(&self.program)
     }
 
     /// The container's supervisor, its stderr in the container's own file. It makes a session of
@@ -182,6 +200,66 @@ impl Monitor {
         unpacked.map_err(io_error)
     }
 
+    /// Write what `job` says. It dies with the thread that waits for it; the file it began is the
+    /// caller's to remove.
+    pub(crate) async fn archive(
+        &self,
+        vmid: Vmid,
+        job: &ArchiveJob,
+        hear: &(dyn Fn(Said<'_>) + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<(), RuntimeError> {
+        let monitor = self.command("archive", vmid);
+        let mut command = Self::polite(job.ionice);
+        command.arg(monitor.as_std().get_program()).args(monitor.as_std().get_args());
+        command.arg("--output").arg(&job.output);
+        command.args(["--compress", packing(job.compress)?]);
+        command.arg(format!("--bwlimit={}", job.bwlimit));
+        command.args(job.snapshot.iter().map(|name| format!("--snapshot={name}")));
+        command.args(job.exclude.iter().map(|pattern| format!("--exclude={pattern}")));
+        command.kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|err| self.cannot_spawn(&err))?;
+        let io_error = |err| RuntimeError::io("archive", err);
+        let stdout = child.stdout.take().expect("it was asked for as a pipe");
+        let mut stderr = child.stderr.take().expect("it was asked for as a pipe");
+        let reading = async {
+            let mut lines = BufReader::new(stdout).lines();
+            while let Some(line) = lines.next_line().await? {
+                hear(Said::Line(&line));
+            }
+            Ok::<_, io::Error>(())
+        };
+        let mut words = Vec::new();
+        let talking = stderr.read_to_end(&mut words);
+        let both = async { tokio::join!(reading, talking) };
+        let (read, talked) = tokio::select! {
+            both = both => both,
+            () = cancel.cancelled() => {
+                child.kill().await.map_err(io_error)?;
+                return Err(RuntimeError::Cancelled);
+            }
+        };
+        talked.map_err(io_error)?;
+        read.map_err(io_error)?;
+        let status = child.wait().await.map_err(io_error)?;
+        let report = Report::parse(&words);
+        for warning in &report.warnings {
+            hear(Said::Warning(warning));
+        }
+        if status.success() { Ok(()) } else { Err(RuntimeError::Failed(report.cause(status))) }
+    }
+
+    /// Runs what follows on its command line with this I/O priority. Where the kernel has none, that
+    /// is no reason not to run it.
+    fn polite(priority: u64) -> Command {
+        let mut command = clean("ionice".as_ref());
+        match priority {
+            ..8 => command.args(["-t", "-c2", "-n"]).arg(priority.to_string()),
+            8.. => command.args(["-t", "-c3"]),
+        };
+        command
+    }
+
     fn cannot_spawn(&self, err: &io::Error) -> RuntimeError {
         let program = self.program.display();
         if err.kind() == io::ErrorKind::NotFound {
@@ -198,6 +276,24 @@ impl Monitor {
     }
 }
 
+/// Nothing of ours goes with it: std opens every descriptor close-on-exec.
+fn clean(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir("/").env_clear().stdin(Stdio::null());
+    command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    command
+}
+
+/// As the monitor takes it.
+fn packing(compress: Compress) -> Result<&'static str, RuntimeError> {
+    match compress {
+        Compress::None => Ok("none"),
+        Compress::Gzip => Ok("gzip"),
+        Compress::Zstd => Ok("zstd"),
+        Compress::Lzo => Err(RuntimeError::Failed("lzo archives cannot be written".to_owned())),
+    }
+}
+
 /// `DETECTED ostype=debian arch=amd64`
 fn detected(line: &str) -> Option<Unpacked> {
     let words = line.strip_prefix("DETECTED ")?;
@@ -211,8 +307,6 @@ fn detected(line: &str) -> Option<Unpacked> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn monitor(program: &Path, root: &Path) -> Monitor {

@@ -22,6 +22,10 @@ impl TaskLog {
         Self(Arc::new(Inner { upid, warnings: AtomicU32::new(0), writer }))
     }
 
+    pub(crate) fn upid(&self) -> &Upid {
+        &self.0.upid
+    }
+
     /// A line for whoever watches the task. That it could not be written does not stop the work:
     /// the daemon's own log says so.
     pub fn line(&self, text: impl AsRef<str>) {

@@ -82,13 +82,3 @@ fn without_backup_jobs_no_guest_is_covered() {
     let guests = daemon.get("/cluster/backup-info/not-backed-up").data();
     assert_eq!(guests, json!([{"vmid": 100, "type": "lxc", "name": "box"}]));
 }
-
-#[test]
-fn backup_jobs_are_not_denied() {
-    let jobs = "vzdump: daily\n\tschedule 21:00\n\tall 1\n";
-    let daemon = with_guest().file("etc/pve/jobs.cfg", jobs).start();
-    for path in ["/cluster/backup", "/cluster/backup-info/not-backed-up"] {
-        let line = daemon.get(path).line();
-        assert_eq!(line, "500 backup jobs are not supported here, and jobs.cfg has some");
-    }
-}

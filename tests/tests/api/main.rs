@@ -5,6 +5,8 @@
 mod access;
 mod administration;
 mod attackers;
+mod backup;
+mod backup_jobs;
 mod bulk;
 mod changes;
 mod cluster;

@@ -1,13 +1,11 @@
 //! What a cluster of one node says of itself: who is in it, what it has done lately, what of it is
 //! backed up.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs as _, UdpSocket};
 
 use axum::extract::State;
 use openapi::Privilege;
-use openapi::answer::{ClusterStatusRow, ClusterTaskRow, ErrorBody, TaskFields, UncoveredGuest};
-use pve_integration::layout::Root;
+use openapi::answer::{ClusterStatusRow, ClusterTaskRow, ErrorBody, TaskFields};
 use pve_integration::tasks::{Entry, TaskDir};
 
 use crate::api::blocking;
@@ -91,46 +89,4 @@ fn row(entry: Entry) -> ClusterTaskRow {
 )]
 pub(super) async fn cluster_log() -> Data<Vec<String>> {
     Data::new(Vec::new())
-}
-
-/// Guests that no backup job covers. Jobs are PVE's; where there are some, it is to be asked.
-#[utoipa::path(
-    get, path = "/cluster/backup-info/not-backed-up", tag = "cluster",
-    responses(
-        (status = 200, description = "One row each", body = Data<Vec<UncoveredGuest>>),
-        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
-)]
-pub(super) async fn not_backed_up(
-    State(app): State<App>,
-    caller: Caller,
-) -> Result<Data<Vec<UncoveredGuest>>, ApiError> {
-    without_jobs(app.root())?;
-    let rows = app.guests().resources(&caller).await?;
-    let guests = rows
-        .into_iter()
-        .filter_map(|row| Some(UncoveredGuest { vmid: row.vmid?, kind: row.kind, name: row.name }));
-    Ok(Data::new(guests.collect()))
-}
-
-/// The backup jobs.
-#[utoipa::path(
-    get, path = "/cluster/backup", tag = "cluster",
-    responses(
-        (status = 200, description = "Always empty", body = Data<Vec<String>>),
-        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
-)]
-pub(super) async fn backup_jobs(State(app): State<App>) -> Result<Data<Vec<String>>, ApiError> {
-    without_jobs(app.root())?;
-    Ok(Data::new(Vec::new()))
-}
-
-/// To say that there are none would be wrong where an administrator's file has some.
-fn without_jobs(root: &Root) -> Result<(), ApiError> {
-    let text = fs_err::read_to_string(root.etc_pve().join("jobs.cfg")).unwrap_or_default();
-    let ids: BTreeSet<_> = text.lines().filter_map(|line| line.strip_prefix("vzdump:")).collect();
-    if ids.is_empty() {
-        return Ok(());
-    }
-    let message = "backup jobs are not supported here, and jobs.cfg has some";
-    Err(ApiError::die(message))
 }

@@ -44,7 +44,7 @@ fn dir(app: &App, node: &LocalNode, volume: &VolumeId) -> Result<DirStorage, Sto
 }
 
 /// pve-storage's `check_volume_access`, for a caller with no guest in mind.
-pub(super) fn require_access(caller: &Caller, volume: &VolumeId) -> Result<(), ApiError> {
+pub(crate) fn require_access(caller: &Caller, volume: &VolumeId) -> Result<(), ApiError> {
     let name: VolumeName = volume.name().parse()?;
     let storage = path(volume.storage());
     if caller.may(Privilege::DatastoreAllocate, &storage) {
