@@ -37,8 +37,8 @@ const SEE: [Privilege; 2] = [Privilege::DatastoreAudit, Privilege::DatastoreAllo
 
 pub(crate) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default()
-        .routes(routes!(definitions, definitions::create))
-        .routes(routes!(definition_of, definitions::update, definitions::delete))
+        .routes(routes!(definitions, definitions::define_storage))
+        .routes(routes!(definition_of, definitions::redefine_storage, definitions::delete))
         .routes(routes!(storages))
         .routes(routes!(storage_index))
         .routes(routes!(storage_status))

@@ -50,7 +50,7 @@ fn texts(properties: BTreeMap<String, Value>) -> BTreeMap<String, String> {
         (status = 200, description = "The storage", body = Data<Defined>),
         (status = "default", description = "PVE's error envelope", body = ErrorBody)),
 )]
-pub(super) async fn create(
+pub(super) async fn define_storage(
     State(app): State<App>,
     Params(new): Params<New>,
 ) -> Result<Data<Defined>, ApiError> {
@@ -79,7 +79,7 @@ pub(super) struct Changed {
         (status = 200, description = "The storage", body = Data<Defined>),
         (status = "default", description = "PVE's error envelope", body = ErrorBody)),
 )]
-pub(super) async fn update(
+pub(super) async fn redefine_storage(
     State(app): State<App>,
     Params(changed): Params<Changed>,
 ) -> Result<Data<Defined>, ApiError> {
