@@ -13,6 +13,8 @@ pub enum UnpackError {
     Compression(&'static str),
     #[error("the archive holds no entries")]
     Empty,
+    #[error("the archive is an image in layers (OCI), of which no root filesystem is made yet")]
+    Layers,
     #[error("the archive ends too early, {0}")]
     Truncated(Place),
     #[error("the archive is damaged, {place}: {reason}")]

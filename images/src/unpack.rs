@@ -119,6 +119,9 @@ impl Unpacking<'_> {
         if self.limits.left_out.iter().any(|left_out| left_out.as_bytes() == path.as_bytes()) {
             return Ok(());
         }
+        if path.as_bytes() == LAYOUT {
+            return Err(UnpackError::Layers);
+        }
         if path.is_root() {
             if entry.kind != Kind::Directory {
                 return Err(refused(Refusal::ReplacesRoot));
@@ -350,6 +353,10 @@ impl Unpacking<'_> {
         }
     }
 }
+
+/// What an OCI image has at its top, and no root filesystem: unpacked like one it would be a
+/// container of blobs.
+const LAYOUT: &[u8] = b"oci-layout";
 
 const MAKE_NODE: &str = "make the node";
 

@@ -42,6 +42,14 @@ fn refuses(#[case] tar: Tar) {
     assert!(!text.contains('\n'));
 }
 
+#[test]
+fn an_image_in_layers_is_no_root_filesystem() {
+    let layout =
+        Tar::default().folder("blobs/").file("index.json", "{}").file("./oci-layout", "{}");
+    let err = Target::new().unpack(&layout.end()).unwrap_err();
+    assert!(matches!(err, images::UnpackError::Layers), "{err}");
+}
+
 #[rstest]
 #[case::absolute("/", "target/outside")]
 #[case::relative("..", "outside")]
