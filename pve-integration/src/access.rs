@@ -136,6 +136,6 @@ impl Stamp {
 const TICK: Duration = Duration::from_secs(2);
 
 /// Whether `etc/pve` is PVE's cluster filesystem, which is not ours to lay out.
-pub(crate) fn is_cluster(root: &Root) -> bool {
+pub fn is_cluster(root: &Root) -> bool {
     root.etc_pve().join(".version").exists() || root.etc_pve().join("local").is_symlink()
 }

@@ -11,6 +11,7 @@ use crate::console::Consoles;
 use crate::guests::Guests;
 use crate::host_status::HostStatus;
 use crate::metrics::Metrics;
+use crate::pveproxy::PveProxy;
 use crate::tasks::Tasks;
 
 /// The daemon's services.
@@ -26,11 +27,22 @@ struct Services {
     guests: Guests,
     host: HostStatus,
     metrics: Metrics,
+    pveproxy: Option<PveProxy>,
 }
 
 impl App {
     /// `monitor` is the program that runs one container.
     pub fn new(root: Root, node: NodeName, monitor: PathBuf) -> Self {
+        Self::beside(None, root, node, monitor)
+    }
+
+    /// As `new`, on a node where pveproxy answers what is not answered here.
+    pub(crate) fn beside(
+        pveproxy: Option<PveProxy>,
+        root: Root,
+        node: NodeName,
+        monitor: PathBuf,
+    ) -> Self {
         let tasks = Tasks::new(&root, node.clone());
         let access = Arc::new(AccessStore::new(root.clone()));
         let guests = Guests::new(root.clone(), node.clone(), tasks.clone(), monitor);
@@ -40,6 +52,7 @@ impl App {
             metrics: Metrics::new(root.clone(), node.clone(), guests.clone()),
             guests,
             host: HostStatus::new(root.clone()),
+            pveproxy,
             tasks,
             root,
             node,
@@ -72,6 +85,11 @@ impl App {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// `None` where there is no PVE but ours.
+    pub(crate) fn pveproxy(&self) -> Option<&PveProxy> {
+        self.0.pveproxy.as_ref()
     }
 
     pub(crate) fn host(&self) -> &HostStatus {

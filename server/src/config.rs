@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use openapi::{InvalidNodeName, NodeName};
 use serde::Deserialize;
 
+use crate::pveproxy::RawSettings;
+
 /// As written in the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -15,6 +17,7 @@ struct RawConfig {
     listen: Option<String>,
     node: Option<String>,
     monitor: Option<PathBuf>,
+    pveproxy: Option<RawSettings>,
 }
 
 /// What the file says, checked. What it leaves out is decided by `serve`.
@@ -23,6 +26,7 @@ pub(crate) struct Config {
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) node: Option<NodeName>,
     pub(crate) monitor: Option<PathBuf>,
+    pub(crate) pveproxy: Option<RawSettings>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +78,7 @@ impl Config {
         };
         match raw.monitor {
             Some(value) if value.is_relative() => Err(ConfigError::Monitor { path, value }),
-            monitor => Ok(Self { listen, node, monitor }),
+            monitor => Ok(Self { listen, node, monitor, pveproxy: raw.pveproxy }),
         }
     }
 }
@@ -92,13 +96,15 @@ mod tests {
     #[test]
     fn takes_every_setting() {
         let config = parse(
-            "listen = \"[::]:8006\"\nnode = \"pve1\"\nmonitor = \"/usr/libexec/lxcri-monitor\"\n",
+            "listen = \"[::]:8006\"\nnode = \"pve1\"\nmonitor = \"/usr/libexec/lxcri-monitor\"\n\
+             [pveproxy]\nurl = \"https://127.0.0.1:8007\"\n",
         )
         .unwrap();
 
         assert_eq!(config.listen, Some("[::]:8006".parse().unwrap()));
         assert_eq!(config.node, Some("pve1".parse().unwrap()));
         assert_eq!(config.monitor, Some("/usr/libexec/lxcri-monitor".into()));
+        assert!(config.pveproxy.is_some());
     }
 
     #[test]
@@ -111,6 +117,7 @@ mod tests {
     #[case::no_port("listen = \"127.0.0.1\"", "no ADDRESS:PORT")]
     #[case::bad_node("node = \"a b\"", "node = \"a b\"")]
     #[case::relative("monitor = \"lxcri-monitor\"", "no absolute path")]
+    #[case::unknown_of_pveproxy("[pveproxy]\nport = 1", "port")]
     #[case::broken("listen", "config.toml")]
     fn refuses_and_names(#[case] text: &str, #[case] named: &str) {
         let message = parse(text).unwrap_err().to_string();

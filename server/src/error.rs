@@ -18,6 +18,8 @@ use serde_json::{Map, Value, json};
 use crate::console::ConsoleError;
 use crate::format::JSON;
 use crate::guests::GuestError;
+use crate::pveproxy::ForwardError;
+use crate::refusal::Refusal;
 use crate::tasks::TaskError;
 
 /// What a client is told instead of an answer.
@@ -163,6 +165,20 @@ impl From<KeyError> for ApiError {
     fn from(err: KeyError) -> Self {
         tracing::error!(error = %err, "cannot read who may do what: {err}");
         Self::die(err)
+    }
+}
+
+/// What one PVE node says when it asks another in vain (pve-http-server's `proxy_request`, whose
+/// statuses are those of `AnyEvent::HTTP`): a status line and no more.
+impl From<ForwardError> for Refusal {
+    fn from(err: ForwardError) -> Self {
+        let status = match err {
+            ForwardError::Connect(_) => 595,
+            ForwardError::Exchange(_) => 596,
+            ForwardError::Request(_) => 599,
+        };
+        let status = StatusCode::from_u16(status).expect("three digits are a status");
+        Self::bare(status, err.to_string())
     }
 }
 

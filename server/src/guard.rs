@@ -31,6 +31,7 @@ use crate::error::ApiError;
 use crate::extract::{Caller, Checked, unknown_node};
 use crate::format::{self, Format, JSON, Page};
 use crate::listen::Peer;
+use crate::pveproxy::{Detour, PveProxy, came_from_us};
 use crate::refusal::Refusal;
 use crate::routes::{Found, Routes};
 use crate::target::Target;
@@ -130,7 +131,11 @@ impl Guard {
         {
             return Ok(page);
         }
-        let (format, path) = match Target::parse(parts.uri.path()) {
+        let target = Target::parse(parts.uri.path());
+        if let Some(pveproxy) = self.asks_pve(&target, &parts) {
+            return Ok(pveproxy.forward(&parts, body).await?);
+        }
+        let (format, path) = match target {
             Target::Api { format, path } => (format, path),
             Target::NoFormat => {
                 return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "no such uri"));
@@ -166,6 +171,17 @@ impl Guard {
         Ok(format::reformat(response, format, &page).await)
     }
 
+    /// What is not served here is pveproxy's, where there is one: what we have no handler for, the
+    /// other nodes, and the pages for people.
+    fn asks_pve(&self, target: &Target, parts: &Parts) -> Option<&PveProxy> {
+        let pveproxy = self.app.pveproxy().filter(|_| !came_from_us(&parts.headers))?;
+        let Target::Api { format, path } = target else { return Some(pveproxy) };
+        let Some(found) = self.routes.find(&parts.method, path) else { return Some(pveproxy) };
+        let ours = |node: &str| node == "localhost" || node == self.app.node().as_str();
+        let elsewhere = found.variable("node").is_some_and(|node| !ours(node));
+        (elsewhere || Format::named(format).is_none()).then_some(pveproxy)
+    }
+
     async fn call(
         &self,
         path: &str,
@@ -177,6 +193,9 @@ impl Guard {
         let (body, upload) = received?;
         if let Some(upload) = upload {
             parts.extensions.insert(upload);
+        }
+        if self.app.pveproxy().is_some() && !came_from_us(&parts.headers) {
+            parts.extensions.insert(Detour(parts.uri.path().to_owned()));
         }
         let query = check::parse_form(parts.uri.query().unwrap_or_default());
         let input = Input { path: &found.variables, query, body };

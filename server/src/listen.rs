@@ -50,6 +50,13 @@ pub enum Peer {
 }
 
 impl Peer {
+    pub(crate) fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Network(address) => Some(address),
+            Self::Local { .. } => None,
+        }
+    }
+
     /// Root on this machine may do what root@pam may.
     pub(crate) fn is_local_root(self) -> bool {
         self == Self::Local { uid: 0 }

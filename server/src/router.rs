@@ -2,17 +2,18 @@
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderValue, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::SizeAbove;
+use tower_http::compression::predicate::{Predicate as _, SizeAbove};
 use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::api;
 use crate::app::App;
 use crate::guard::{self, Guard};
+use crate::pveproxy::Forwarded;
 use crate::routes::Routes;
 
 /// PVE compresses what is longer.
@@ -45,7 +46,11 @@ pub fn router(app: &App) -> Router {
     Router::new()
         .fallback(guard::serve)
         .with_state(guard)
-        .layer(CompressionLayer::new().gzip(true).compress_when(SizeAbove::new(COMPRESS_ABOVE)))
+        .layer(
+            CompressionLayer::new()
+                .gzip(true)
+                .compress_when(SizeAbove::new(COMPRESS_ABOVE).and(is_ours)),
+        )
         .layer(from_fn(add_headers))
 }
 
@@ -66,9 +71,17 @@ fn about() -> OpenApi {
     OpenApiBuilder::new().info(info).build()
 }
 
+/// pveproxy compressed what it wanted to.
+fn is_ours(_: StatusCode, _: Version, _: &HeaderMap, extensions: &Extensions) -> bool {
+    extensions.get::<Forwarded>().is_none()
+}
+
 /// What pveproxy says with every answer, and no more. hyper adds `Date`.
 async fn add_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
+    if response.extensions().get::<Forwarded>().is_some() {
+        return response; // it has pveproxy's own
+    }
     let headers = response.headers_mut();
     headers.remove(header::VARY);
     headers.insert(header::SERVER, HeaderValue::from_static("pve-api-daemon/3.0"));

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::app::App;
 use crate::config::{Config, ConfigError};
 use crate::listen::{Listener, Server};
+use crate::pveproxy::{PveProxy, Settings, SettingsError};
 use crate::router::router;
 use crate::tls::{self, TlsError};
 
@@ -74,6 +75,8 @@ pub enum StartError {
     #[error("cannot lay out the root directory: {0}")]
     FirstStart(#[from] access::FirstStartError),
     #[error(transparent)]
+    PveProxy(#[from] SettingsError),
+    #[error(transparent)]
     Tls(#[from] TlsError),
     #[error("cannot listen on {address}: {source}")]
     Listen { address: SocketAddr, source: io::Error },
@@ -91,12 +94,22 @@ pub async fn serve(options: Options) -> Result<(), StartError> {
     let node = node_name(options.node.clone().or(config.node))?;
     let _lock = lock(&root)?;
     announce(&access::first_start(&root, &node)?);
-    let app = App::new(root.clone(), node, monitor(options.monitor.clone().or(config.monitor)));
+    let pveproxy = Settings::of(config.pveproxy.as_ref(), &root, &node)?;
+    let pveproxy = pveproxy.map(|settings| PveProxy::new(&settings)).transpose()?;
+    let monitor = monitor(options.monitor.clone().or(config.monitor));
+    let app = App::beside(pveproxy, root.clone(), node, monitor);
 
     let address = options.listen.or(config.listen);
     let address = address.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 8006)));
     let network = network(&options, &app, address).await?;
     let address = network.address().unwrap_or(address);
+    if let Some(pveproxy) = app.pveproxy() {
+        let url = pveproxy.url();
+        if pveproxy.is(address) {
+            return Err(SettingsError::Itself(url.to_string()).into());
+        }
+        tracing::info!(%url, "what is not served here is asked of {url}");
+    }
     let path = root.run_dir().join("api.sock");
     let local = Listener::unix(&path)
         .map_err(|source| StartError::Socket { path: path.clone(), source })?;

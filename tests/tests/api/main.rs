@@ -21,6 +21,7 @@ mod guests;
 mod node;
 mod parameters;
 mod pools;
+mod pveproxy;
 mod reading;
 mod realms;
 mod registry;

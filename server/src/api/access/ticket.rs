@@ -2,18 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
 use openapi::answer::{ErrorBody, TicketAnswer};
 use openapi::{AuthId, Privilege, UserId};
 use pve_integration::access::{AuthError, Session};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::{Caller, Params};
+use crate::pveproxy::{Detour, PveProxy};
+use crate::refusal::Refusal;
 
 /// Nothing. It is there for login pages that ask.
 #[utoipa::path(
@@ -45,8 +50,10 @@ pub(super) struct Login {
 )]
 pub(super) async fn login(
     State(app): State<App>,
+    detour: Option<Extension<Detour>>,
     Params(login): Params<Login>,
-) -> Result<Data<TicketAnswer>, ApiError> {
+    Params(given): Params<BTreeMap<String, Value>>,
+) -> Result<Response, ApiError> {
     let name = match &login.realm {
         Some(realm) => format!("{}@{realm}", login.username),
         None => login.username.clone(),
@@ -63,15 +70,24 @@ pub(super) async fn login(
     });
     let (user, access, session) = match proved.await {
         Ok(Ok(proved)) => proved,
-        Ok(Err(refused)) => return Err(unauthorized(&refused)),
+        Ok(Err(refused)) => {
+            // The answer to a challenge, which is no password.
+            let second = given.contains_key("tfa-challenge");
+            return match (app.pveproxy(), detour) {
+                (Some(pveproxy), Some(Extension(detour))) if second || refused.is_for_pve() => {
+                    Ok(ask(pveproxy, &detour, &given).await)
+                }
+                _ => Err(unauthorized(&refused)),
+            };
+        }
         Err(err) => return Err(ApiError::die(err)),
     };
     let caller = Caller::proved(AuthId::User(user.clone()), access);
     match (session, check) {
-        (Some(session), _) => Ok(Data::new(answer(&caller, &user, &session))),
+        (Some(session), _) => Ok(Data::new(answer(&caller, &user, &session)).into_response()),
         (None, Some((path, privs))) => {
             require(&caller, &path, &privs)?;
-            Ok(Data::new(TicketAnswer::new(user)))
+            Ok(Data::new(TicketAnswer::new(user)).into_response())
         }
         (None, None) => Err(ApiError::die("neither a ticket nor a check was asked for")),
     }
@@ -83,6 +99,35 @@ enum Refused {
     NoName(String),
     #[error(transparent)]
     Auth(#[from] AuthError),
+}
+
+impl Refused {
+    /// Realms and second factors that only PVE knows how to check.
+    fn is_for_pve(&self) -> bool {
+        matches!(self, Self::Auth(AuthError::ForeignRealm(_) | AuthError::SecondFactor(_)))
+    }
+}
+
+/// PVE's answer, as it is: its tickets are signed with the key that ours are.
+async fn ask(pveproxy: &PveProxy, detour: &Detour, given: &BTreeMap<String, Value>) -> Response {
+    match pveproxy.post(&detour.0, form(given)).await {
+        Ok(response) => response,
+        Err(err) => Refusal::from(err).into_response(),
+    }
+}
+
+fn form(given: &BTreeMap<String, Value>) -> String {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in given {
+        match value {
+            Value::String(text) => form.append_pair(name, text),
+            Value::Bool(flag) => form.append_pair(name, if *flag { "1" } else { "0" }),
+            Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                form.append_pair(name, &value.to_string())
+            }
+        };
+    }
+    form.finish()
 }
 
 /// The same words whatever it was: they must not tell which users there are. The log has the cause.
