@@ -13,7 +13,7 @@ pub mod password;
 mod permissions;
 pub mod roles;
 mod secrets;
-mod text;
+pub(crate) mod text;
 mod ticket;
 mod user_config;
 

@@ -14,6 +14,7 @@ pub mod host;
 pub mod jobs;
 pub mod layout;
 pub mod local_time;
+pub mod options_file;
 pub mod rrd;
 pub mod setup;
 pub mod storage;

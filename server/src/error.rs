@@ -12,6 +12,7 @@ use pve_integration::access::edit::EditError;
 use pve_integration::access::{AuthError, Denied, KeyError};
 use pve_integration::firewall::FirewallError;
 use pve_integration::jobs::JobsError;
+use pve_integration::options_file::OptionsError;
 use pve_integration::storage::StorageError;
 use serde_json::{Map, Value, json};
 
@@ -192,6 +193,12 @@ impl From<EditError> for ApiError {
 
 impl From<JobsError> for ApiError {
     fn from(err: JobsError) -> Self {
+        Self::die(err)
+    }
+}
+
+impl From<OptionsError> for ApiError {
+    fn from(err: OptionsError) -> Self {
         Self::die(err)
     }
 }

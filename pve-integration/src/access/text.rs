@@ -9,12 +9,12 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 const UNSAFE: &AsciiSet = &CONTROLS.add(b'%').add(b':');
 
 /// A text as one field of a colon-separated line.
-pub(super) fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     utf8_percent_encode(text, UNSAFE).to_string()
 }
 
 /// Bytes that are no UTF-8 become replacement characters, as in Perl.
-pub(super) fn decode(field: &str) -> String {
+pub(crate) fn decode(field: &str) -> String {
     percent_decode_str(field).decode_utf8_lossy().into_owned()
 }
 

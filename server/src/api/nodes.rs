@@ -42,7 +42,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .routes(routes!(settings::dns))
         .routes(routes!(settings::time))
         .routes(routes!(settings::hosts))
-        .routes(routes!(settings::node_config))
+        .routes(routes!(settings::node_config, settings::change_node_config))
         .routes(routes!(settings::subscription))
         .routes(routes!(vzdump::vzdump))
         .routes(routes!(vzdump_info::vzdump_defaults))

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tests::Daemon;
 
-use crate::{ANN, with_guest};
+use crate::{ANN, with_guest, with_users};
 
 #[test]
 fn one_node_is_the_cluster() {
@@ -81,4 +81,38 @@ fn without_backup_jobs_no_guest_is_covered() {
     assert_eq!(daemon.get("/cluster/log").data(), json!([]));
     let guests = daemon.get("/cluster/backup-info/not-backed-up").data();
     assert_eq!(guests, json!([{"vmid": 100, "type": "lxc", "name": "box"}]));
+}
+
+#[test]
+fn options_are_set_told_and_deleted() {
+    let daemon = with_users().start();
+    let set = [
+        ("keyboard", "de"),
+        ("migration", "secure,network=10.0.0.0/8"),
+        ("tag-style", "case-sensitive=1"),
+        ("description", "two\nlines"),
+    ];
+    assert_eq!(daemon.put("/cluster/options", &set).line(), "200 OK");
+    let options = daemon.get("/cluster/options").data();
+    assert_eq!(options["migration"], json!({"type": "secure", "network": "10.0.0.0/8"}));
+    assert_eq!(options["tag-style"], json!({"case-sensitive": 1}));
+    assert_eq!(options["description"], "two\nlines\n");
+    assert_eq!(daemon.put("/cluster/options", &[("delete", "keyboard")]).line(), "200 OK");
+    assert_eq!(daemon.get("/cluster/options").data()["keyboard"], json!(null));
+    let range = daemon.put("/cluster/options", &[("next-id", "lower=300,upper=200")]);
+    assert_eq!(range.line(), "500 lower (300) <= upper (200) boundary rule broken");
+}
+
+#[test]
+fn a_nodes_notes_are_written_with_their_digest() {
+    let daemon = with_users().start();
+    let path = "/nodes/pve1/config";
+    let set = [("description", "notes"), ("wakeonlan", "00:11:22:33:44:55")];
+    assert_eq!(daemon.put(path, &set).line(), "200 OK");
+    let config = daemon.get(path).data();
+    assert_eq!(config["description"], "notes\n");
+    let digest = config["digest"].as_str().unwrap();
+    assert_eq!(daemon.put(path, &[("delete", "wakeonlan"), ("digest", digest)]).line(), "200 OK");
+    let stale = daemon.put(path, &[("description", "x"), ("digest", digest)]);
+    assert!(stale.line().starts_with("500 detected modified configuration"), "{}", stale.line());
 }

@@ -1,21 +1,22 @@
-//! `/cluster/options`: datacenter.cfg as PVE tells it.
+//! `/cluster/options`: datacenter.cfg as PVE tells it, and changes of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
 use openapi::Privilege;
 use openapi::answer::ErrorBody;
+use pve_integration::options_file::{self, Change, MAC_PREFIX, parts};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
+use crate::api::blocking;
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
-use crate::extract::Caller;
+use crate::extract::{AllParams, Caller};
+use crate::guests::{as_text, split_list};
 
-/// Of a MAC address that nobody chose.
-const MAC_PREFIX: &str = "BC:24:11";
 /// Told to everyone.
 const OPEN: [&str; 2] = ["console", "tag-style"];
 /// Keys whose values are property strings, told as objects.
@@ -87,19 +88,10 @@ fn split(tags: &str) -> Vec<String> {
 }
 
 fn parse(text: &str) -> BTreeMap<String, Value> {
-    let mut set = BTreeMap::new();
-    let mut description = String::new();
-    for line in text.lines() {
-        if let Some(comment) = line.strip_prefix('#') {
-            let decoded = percent_encoding::percent_decode_str(comment).decode_utf8_lossy();
-            description += &decoded;
-            description.push('\n');
-        } else if let Some((key, value)) = line.split_once(':') {
-            let (key, value) = (key.trim(), value.trim());
-            set.insert(key.to_owned(), told(key, value));
-        }
-    }
-    set.insert("description".to_owned(), description.into());
+    let options = options_file::Options::parse(text);
+    let mut set: BTreeMap<_, _> =
+        options.values.iter().map(|(key, value)| (key.clone(), told(key, value))).collect();
+    set.insert("description".to_owned(), options.description.into());
     set.entry("mac_prefix".to_owned()).or_insert_with(|| MAC_PREFIX.into());
     set
 }
@@ -111,19 +103,51 @@ fn told(key: &str, value: &str) -> Value {
     if key == "max_workers" {
         return value.parse::<u64>().map_or_else(|_| value.into(), Value::from);
     }
-    if !STRUCTURED.contains(&key) {
-        return value.into();
-    }
-    let pairs = value.split(',').filter_map(|pair| pair.split_once('='));
-    let object: Map<_, _> = pairs
-        .map(|(name, value)| match (name.trim(), value.trim()) {
-            ("user-allow-list", list) => {
-                ("user-allow-list".to_owned(), json!(list.split(';').collect::<Vec<_>>()))
+    let parts = STRUCTURED.contains(&key).then(|| parts(key, value)).flatten();
+    let Some(parts) = parts else { return value.into() };
+    let object: Map<_, _> = parts
+        .into_iter()
+        .map(|(name, value)| match (name.as_str(), &value) {
+            ("user-allow-list", Value::String(list)) => {
+                let list = json!(list.split(';').collect::<Vec<_>>());
+                (name, list)
             }
-            (name, value) => (name.to_owned(), value.into()),
+            // Perl makes numbers of flags only.
+            ("lower" | "upper", Value::Number(number)) => (name, number.to_string().into()),
+            _ => (name, value),
         })
         .collect();
     object.into()
+}
+
+/// What a request sets and deletes.
+pub(in crate::api) fn change(params: &Map<String, Value>) -> Change {
+    let mut change = Change::default();
+    for (name, value) in params {
+        match name.as_str() {
+            "delete" => change.delete = split_list(&as_text(value)),
+            "digest" | "node" => {}
+            _ => {
+                change.set.insert(name.clone(), as_text(value));
+            }
+        }
+    }
+    change
+}
+
+/// Change what holds for all nodes.
+#[utoipa::path(
+    put, path = "/cluster/options", tag = "cluster",
+    responses(
+        (status = 200, description = "Nothing", body = Data<Option<String>>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+pub(super) async fn change_cluster_options(
+    State(app): State<App>,
+    AllParams(params): AllParams,
+) -> Result<Data<Option<String>>, ApiError> {
+    blocking(move || options_file::change_datacenter(app.root(), change(&params))).await??;
+    Ok(Data::new(None))
 }
 
 #[cfg(test)]

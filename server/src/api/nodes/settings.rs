@@ -9,13 +9,16 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use openapi::answer::{DnsSettings, ErrorBody, HostsFile, NodeTime, SubscriptionInfo};
 use pve_integration::layout::Root;
+use pve_integration::options_file::{self, Options};
 use serde::Deserialize;
 use sha1::{Digest as _, Sha1};
 
+use crate::api::blocking;
+use crate::api::cluster::change;
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
-use crate::extract::{LocalNode, Params};
+use crate::extract::{AllParams, LocalNode, Params};
 
 /// The root's own file, or this machine's where the root has none.
 fn read(root: &Root, path: &str) -> io::Result<Vec<u8>> {
@@ -127,20 +130,34 @@ pub(super) async fn node_config(
 
 fn config(path: &Path) -> BTreeMap<String, String> {
     let Ok(text) = fs_err::read_to_string(path) else { return BTreeMap::new() };
-    let mut config: BTreeMap<_, _> = text
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| line.split_once(':'))
-        .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
-        .collect();
-    let comments = text.lines().filter_map(|line| line.strip_prefix('#'));
-    let decode = |line| percent_encoding::percent_decode_str(line).decode_utf8_lossy() + "\n";
-    let description: String = comments.map(decode).collect();
-    if !description.is_empty() {
-        config.insert("description".to_owned(), description);
+    let options = Options::parse(&text);
+    let mut config = options.values;
+    if !options.description.is_empty() {
+        config.insert("description".to_owned(), options.description);
     }
     config.insert("digest".to_owned(), hex::encode(Sha1::digest(text)));
     config
+}
+
+/// Change the node's own configuration.
+#[utoipa::path(
+    put, path = "/nodes/{node}/config", tag = "nodes",
+    responses(
+        (status = 200, description = "Nothing", body = Data<Option<String>>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+pub(super) async fn change_node_config(
+    State(app): State<App>,
+    node: LocalNode,
+    AllParams(params): AllParams,
+) -> Result<Data<Option<String>>, ApiError> {
+    let digest = params.get("digest").and_then(|digest| digest.as_str()).map(str::to_owned);
+    let change = change(&params);
+    let done = blocking(move || {
+        options_file::change_node(app.root(), node.name(), change, digest.as_deref())
+    });
+    done.await??;
+    Ok(Data::new(None))
 }
 
 /// The subscription: there is none.
