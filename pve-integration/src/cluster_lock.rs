@@ -26,6 +26,8 @@ pub(crate) struct ClusterLock {
 pub enum LockError {
     #[error("cfs-lock '{0}' error: got lock request timeout")]
     Timeout(String),
+    #[error("can't lock file '{0}' - got timeout")]
+    File(String),
     #[error(transparent)]
     Io(#[from] io::Error),
 }

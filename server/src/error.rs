@@ -11,8 +11,9 @@ use openapi::check::ParamErrors;
 use pve_integration::access::edit::EditError;
 use pve_integration::access::{AuthError, Denied, KeyError};
 use pve_integration::firewall::FirewallError;
+use pve_integration::interfaces::InterfacesError;
 use pve_integration::jobs::JobsError;
-use pve_integration::options_file::OptionsError;
+use pve_integration::settings::SettingsError;
 use pve_integration::storage::StorageError;
 use serde_json::{Map, Value, json};
 
@@ -197,12 +198,6 @@ impl From<JobsError> for ApiError {
     }
 }
 
-impl From<OptionsError> for ApiError {
-    fn from(err: OptionsError) -> Self {
-        Self::die(err)
-    }
-}
-
 impl From<StorageError> for ApiError {
     fn from(err: StorageError) -> Self {
         match err {
@@ -302,6 +297,29 @@ impl From<TaskError> for ApiError {
             | TaskError::Start(_)
             | TaskError::Foreign(_)
             | TaskError::Signal(_) => Self::die(err),
+        }
+    }
+}
+
+impl From<InterfacesError> for ApiError {
+    fn from(err: InterfacesError) -> Self {
+        match err {
+            InterfacesError::Param { name, text } => Self::param(name, text),
+            InterfacesError::Refused(_) | InterfacesError::Lock(_) | InterfacesError::Io(_) => {
+                Self::die(err)
+            }
+        }
+    }
+}
+
+impl From<SettingsError> for ApiError {
+    fn from(err: SettingsError) -> Self {
+        match err {
+            SettingsError::Param { name, text } => Self::param(name, text),
+            SettingsError::Modified
+            | SettingsError::Refused(_)
+            | SettingsError::Lock(_)
+            | SettingsError::Io(_) => Self::die(err),
         }
     }
 }

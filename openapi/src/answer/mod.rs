@@ -37,7 +37,7 @@ pub use guest_operation::{
     FeatureAnswer, GuestInterface, InterfaceAddress, MigratePreconditions, SnapshotCommand,
     SnapshotRow,
 };
-pub use node::{DnsSettings, HostsFile, NodeTime, SubscriptionInfo};
+pub use node::{DnsSettings, HostsFile, NetstatRow, NetworkInterface, NodeTime, SubscriptionInfo};
 pub use oci::{OciContainer, OciExit, OciRuntime, OciRuntimes};
 pub use pools::PoolRow;
 pub use rrd::{Figure, RrdRow};

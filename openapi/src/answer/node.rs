@@ -1,6 +1,9 @@
 //! Answers about the node itself.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 /// `nodes/{node}/dns`: the resolver's configuration.
@@ -41,4 +44,24 @@ pub struct SubscriptionInfo {
     pub status: String,
     pub message: String,
     pub url: String,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NetworkInterface {
+    /// `type`, `method`, `cidr` and so on; flags are numbers, what a file says is text.
+    #[serde(flatten)]
+    pub properties: BTreeMap<String, Value>,
+}
+
+/// Bytes that a guest's interface has taken and sent, as the kernel prints them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NetstatRow {
+    pub vmid: String,
+    /// The config's key, `net0`.
+    pub dev: String,
+    #[serde(rename = "in")]
+    pub taken: String,
+    #[serde(rename = "out")]
+    pub sent: String,
 }

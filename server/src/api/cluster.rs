@@ -15,7 +15,6 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) use self::options::change;
 use super::{Name, names, nodes, storage};
 use crate::app::App;
 use crate::envelope::Data;
@@ -30,7 +29,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .routes(routes!(cluster_index))
         .routes(routes!(next_id))
         .routes(routes!(resources))
-        .routes(routes!(options::cluster_options, options::change_cluster_options))
+        .routes(routes!(options::cluster_options, options::set_cluster_options))
         .routes(routes!(overview::cluster_status))
         .routes(routes!(overview::cluster_tasks))
         .routes(routes!(overview::cluster_log))

@@ -1,7 +1,9 @@
 //! `/nodes`: this node, the only one there is.
 
 mod appliances;
+mod change;
 mod machine;
+mod network;
 mod settings;
 mod tags;
 mod url;
@@ -39,11 +41,19 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .routes(routes!(appliances::appliances, appliances::download_appliance))
         .routes(routes!(url::url_metadata))
         .routes(routes!(tags::repository_tags))
-        .routes(routes!(settings::dns))
-        .routes(routes!(settings::time))
-        .routes(routes!(settings::hosts))
-        .routes(routes!(settings::node_config, settings::change_node_config))
-        .routes(routes!(settings::subscription))
+        .routes(routes!(settings::dns, change::set_dns))
+        .routes(routes!(settings::time, change::set_time))
+        .routes(routes!(settings::hosts, change::set_hosts))
+        .routes(routes!(settings::node_config, change::set_node_config))
+        .routes(routes!(
+            settings::subscription,
+            change::set_subscription,
+            change::check_subscription,
+            change::delete_subscription
+        ))
+        .routes(routes!(change::wake_on_lan))
+        .routes(routes!(change::netstat))
+        .merge(network::router())
         .routes(routes!(vzdump::vzdump))
         .routes(routes!(vzdump_info::vzdump_defaults))
         .routes(routes!(vzdump_info::extract_config))

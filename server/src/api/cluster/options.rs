@@ -1,12 +1,12 @@
-//! `/cluster/options`: datacenter.cfg as PVE tells it, and changes of it.
+//! `/cluster/options`: datacenter.cfg as PVE tells it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
 use openapi::Privilege;
 use openapi::answer::ErrorBody;
-use pve_integration::options_file::{self, Change, MAC_PREFIX, parts};
-use serde::Serialize;
+use pve_integration::settings::{KeyValues, MAC_PREFIX, change_datacenter, parts};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
@@ -14,8 +14,7 @@ use crate::api::blocking;
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
-use crate::extract::{AllParams, Caller};
-use crate::guests::{as_text, split_list};
+use crate::extract::{AllParams, Caller, Params};
 
 /// Told to everyone.
 const OPEN: [&str; 2] = ["console", "tag-style"];
@@ -78,6 +77,30 @@ pub(super) async fn cluster_options(
     Ok(Data::new(Options { allowed_tags, set }))
 }
 
+#[derive(Deserialize)]
+pub(super) struct Deleted {
+    delete: Option<String>,
+}
+
+/// Set and delete what holds for all nodes.
+#[utoipa::path(
+    put, path = "/cluster/options", tag = "cluster",
+    responses(
+        (status = 200, description = "Nothing", body = Data<Option<String>>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+pub(super) async fn set_cluster_options(
+    State(app): State<App>,
+    Params(Deleted { delete }): Params<Deleted>,
+    AllParams(params): AllParams,
+) -> Result<Data<Option<String>>, ApiError> {
+    let set = params.iter().filter(|(name, _)| *name != "delete");
+    let set: Map<_, _> = set.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let delete = delete.unwrap_or_default();
+    blocking(move || change_datacenter(app.root(), &set, &delete)).await??;
+    Ok(Data::new(None))
+}
+
 fn texts(list: Option<&Value>) -> Vec<String> {
     let list = list.and_then(Value::as_array).into_iter().flatten();
     list.filter_map(|text| Some(text.as_str()?.to_owned())).collect()
@@ -88,7 +111,7 @@ fn split(tags: &str) -> Vec<String> {
 }
 
 fn parse(text: &str) -> BTreeMap<String, Value> {
-    let options = options_file::Options::parse(text);
+    let options = KeyValues::parse(text);
     let mut set: BTreeMap<_, _> =
         options.values.iter().map(|(key, value)| (key.clone(), told(key, value))).collect();
     set.insert("description".to_owned(), options.description.into());
@@ -118,36 +141,6 @@ fn told(key: &str, value: &str) -> Value {
         })
         .collect();
     object.into()
-}
-
-/// What a request sets and deletes.
-pub(in crate::api) fn change(params: &Map<String, Value>) -> Change {
-    let mut change = Change::default();
-    for (name, value) in params {
-        match name.as_str() {
-            "delete" => change.delete = split_list(&as_text(value)),
-            "digest" | "node" => {}
-            _ => {
-                change.set.insert(name.clone(), as_text(value));
-            }
-        }
-    }
-    change
-}
-
-/// Change what holds for all nodes.
-#[utoipa::path(
-    put, path = "/cluster/options", tag = "cluster",
-    responses(
-        (status = 200, description = "Nothing", body = Data<Option<String>>),
-        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
-)]
-pub(super) async fn change_cluster_options(
-    State(app): State<App>,
-    AllParams(params): AllParams,
-) -> Result<Data<Option<String>>, ApiError> {
-    blocking(move || options_file::change_datacenter(app.root(), change(&params))).await??;
-    Ok(Data::new(None))
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! What the node's own files say: its resolver, clock, hosts and notes.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::Path;
 
 use axum::extract::State;
@@ -9,24 +8,14 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use openapi::answer::{DnsSettings, ErrorBody, HostsFile, NodeTime, SubscriptionInfo};
 use pve_integration::layout::Root;
-use pve_integration::options_file::{self, Options};
+use pve_integration::settings::{KeyValues, read_or_host};
 use serde::Deserialize;
 use sha1::{Digest as _, Sha1};
 
-use crate::api::blocking;
-use crate::api::cluster::change;
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
-use crate::extract::{AllParams, LocalNode, Params};
-
-/// The root's own file, or this machine's where the root has none.
-fn read(root: &Root, path: &str) -> io::Result<Vec<u8>> {
-    match fs_err::read(root.below(path)) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => fs_err::read(path),
-        found => found,
-    }
-}
+use crate::extract::{LocalNode, Params};
 
 /// The resolver's configuration.
 #[utoipa::path(
@@ -39,7 +28,7 @@ pub(super) async fn dns(
     State(app): State<App>,
     _: LocalNode,
 ) -> Result<Data<DnsSettings>, ApiError> {
-    let text = read(app.root(), "/etc/resolv.conf").unwrap_or_default();
+    let text = read_or_host(app.root(), "/etc/resolv.conf").unwrap_or_default();
     Ok(Data::new(resolver(&String::from_utf8_lossy(&text))))
 }
 
@@ -69,7 +58,7 @@ fn resolver(text: &str) -> DnsSettings {
 )]
 pub(super) async fn time(State(app): State<App>, _: LocalNode) -> Data<NodeTime> {
     let now = Timestamp::now();
-    let zone = read(app.root(), "/etc/localtime").ok();
+    let zone = read_or_host(app.root(), "/etc/localtime").ok();
     let zone = zone.and_then(|bytes| TimeZone::tzif("local", &bytes).ok());
     let offset = zone.map_or(0, |zone| zone.to_offset(now).seconds());
     let time = now.as_second();
@@ -78,7 +67,7 @@ pub(super) async fn time(State(app): State<App>, _: LocalNode) -> Data<NodeTime>
 }
 
 fn timezone(root: &Root) -> String {
-    let text = read(root, "/etc/timezone").unwrap_or_default();
+    let text = read_or_host(root, "/etc/timezone").unwrap_or_default();
     let text = String::from_utf8_lossy(&text).trim().to_owned();
     if !text.is_empty() {
         return text;
@@ -99,7 +88,7 @@ pub(super) async fn hosts(
     State(app): State<App>,
     _: LocalNode,
 ) -> Result<Data<HostsFile>, ApiError> {
-    let bytes = read(app.root(), "/etc/hosts").map_err(ApiError::die)?;
+    let bytes = read_or_host(app.root(), "/etc/hosts").map_err(ApiError::die)?;
     let digest = hex::encode(Sha1::digest(&bytes));
     Ok(Data::new(HostsFile { data: String::from_utf8_lossy(&bytes).into_owned(), digest }))
 }
@@ -130,34 +119,12 @@ pub(super) async fn node_config(
 
 fn config(path: &Path) -> BTreeMap<String, String> {
     let Ok(text) = fs_err::read_to_string(path) else { return BTreeMap::new() };
-    let options = Options::parse(&text);
-    let mut config = options.values;
-    if !options.description.is_empty() {
-        config.insert("description".to_owned(), options.description);
+    let KeyValues { description, values: mut config } = KeyValues::parse(&text);
+    if !description.is_empty() {
+        config.insert("description".to_owned(), description);
     }
     config.insert("digest".to_owned(), hex::encode(Sha1::digest(text)));
     config
-}
-
-/// Change the node's own configuration.
-#[utoipa::path(
-    put, path = "/nodes/{node}/config", tag = "nodes",
-    responses(
-        (status = 200, description = "Nothing", body = Data<Option<String>>),
-        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
-)]
-pub(super) async fn change_node_config(
-    State(app): State<App>,
-    node: LocalNode,
-    AllParams(params): AllParams,
-) -> Result<Data<Option<String>>, ApiError> {
-    let digest = params.get("digest").and_then(|digest| digest.as_str()).map(str::to_owned);
-    let change = change(&params);
-    let done = blocking(move || {
-        options_file::change_node(app.root(), node.name(), change, digest.as_deref())
-    });
-    done.await??;
-    Ok(Data::new(None))
 }
 
 /// The subscription: there is none.
