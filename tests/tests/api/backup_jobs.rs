@@ -15,7 +15,6 @@ fn file(daemon: &Daemon) -> String {
 fn a_job_is_made_shown_changed_and_removed() {
     let daemon = with_guest().start();
     assert_eq!(daemon.get(JOBS).data(), json!([]));
-    assert_eq!(daemon.get("/cluster/backup-info").data(), json!([{"subdir": "not-backed-up"}]));
     let parameters = [
         ("id", "nightly"),
         ("schedule", "sat 02:30"),
