@@ -183,6 +183,9 @@ proptest! {
     /// What is written is read, and written again as the same.
     #[test]
     fn settles(lines in proptest::collection::vec(line(), 0..20)) {
+        // Of an interface that has two stanzas without a family, PVE doubles the comments as well.
+        let twice = |name: &str| lines.iter().filter(|line| *line == name).count() > 1;
+        prop_assume!(!twice("iface lo") && !twice("iface eth0"));
         let Ok(text) = read(&lines.join("\n")).to_text(true) else { return Ok(()) };
         if let Ok(again) = read(&text).to_text(true) {
             prop_assert_eq!(read(&again).to_text(true).unwrap(), again);
