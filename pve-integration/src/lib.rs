@@ -19,6 +19,7 @@ pub mod local_time;
 pub mod rrd;
 pub mod settings;
 pub mod setup;
+pub mod stamp;
 pub mod storage;
 pub mod tasks;
 pub mod vzdump;

@@ -1,21 +1,18 @@
 //! Configs for lists: one directory scan, and only what changed is read and parsed again.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::Metadata;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
 
 use fs_err as fs;
 use openapi::{Digest, NodeName, Vmid};
 
 use super::{ConfigError, ContainerConfig, digest};
 use crate::layout::Root;
-
-/// A file this young may be rewritten within the clock's tick, with the same size and, as inodes
-/// are used again, under the same number. Such an entry is given out but not believed twice.
-const SETTLED: Duration = Duration::from_millis(100);
+use crate::stamp::Stamp;
 
 /// A parsed file and its digest.
 #[derive(Debug)]
@@ -24,27 +21,22 @@ pub struct Entry {
     pub digest: Digest,
 }
 
-type Key = (NodeName, Vmid);
-
-/// What tells one version of a file from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    modified: (i64, i64),
-    changed: (i64, i64),
-    size: u64,
-    inode: u64,
-}
+type OfNode = HashMap<Vmid, (Stamp, Arc<Entry>)>;
 
 /// Shared between threads. The lock is held for map operations only, never while a file is read.
 #[derive(Debug, Default)]
 pub struct ConfigCache {
-    entries: Mutex<HashMap<Key, (Stamp, Arc<Entry>)>>,
+    entries: Mutex<HashMap<NodeName, OfNode>>,
+    parsed: AtomicU64,
 }
 
 impl ConfigCache {
+    /// The same entry as before, not just an equal one, for as long as the file does not change.
     pub fn get(&self, root: &Root, node: &NodeName, vmid: Vmid) -> Result<Arc<Entry>, ConfigError> {
         let path = root.lxc_config(node, vmid);
-        self.load(&path, node, vmid).map_err(|source| {
+        let entry = fs::metadata(&path)
+            .and_then(|metadata| self.load(&metadata, || path.clone(), node, vmid));
+        entry.map_err(|source| {
             if source.kind() == io::ErrorKind::NotFound {
                 return ConfigError::NotFound(node.clone(), vmid);
             }
@@ -70,49 +62,64 @@ impl ConfigCache {
             let vmid =
                 name.file_name().to_str().and_then(|n| n.strip_suffix(".conf")?.parse().ok());
             let Some(vmid) = vmid else { continue };
-            if let Ok(entry) = self.load(&name.path(), node, vmid) {
+            let entry = metadata(&name)
+                .and_then(|metadata| self.load(&metadata, || name.path(), node, vmid));
+            if let Ok(entry) = entry {
                 found.insert(vmid, entry);
             }
         }
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.retain(|(other, vmid), _| other != node || found.contains_key(vmid));
+        if let Some(entries) = entries.get_mut(node) {
+            entries.retain(|vmid, _| found.contains_key(vmid));
+        }
         Ok(found)
     }
 
-    fn load(&self, path: &Path, node: &NodeName, vmid: Vmid) -> io::Result<Arc<Entry>> {
-        let key = (node.clone(), vmid);
-        let metadata = fs::metadata(path)?;
-        let stamp = stamp(&metadata);
-        {
-            let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((_, entry)) = entries.get(&key).filter(|(known, _)| *known == stamp) {
-                return Ok(Arc::clone(entry));
-            }
+    /// How often a file was read and parsed, for tests of what is not.
+    pub fn parsed(&self) -> u64 {
+        self.parsed.load(Ordering::Relaxed)
+    }
+
+    fn known(&self, metadata: &Metadata, node: &NodeName, vmid: Vmid) -> Option<Arc<Entry>> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let (stamp, entry) = entries.get(node)?.get(&vmid)?;
+        (*stamp == Stamp::of(metadata)).then(|| Arc::clone(entry))
+    }
+
+    fn load(
+        &self,
+        metadata: &Metadata,
+        path: impl FnOnce() -> PathBuf,
+        node: &NodeName,
+        vmid: Vmid,
+    ) -> io::Result<Arc<Entry>> {
+        if let Some(known) = self.known(metadata, node, vmid) {
+            return Ok(known);
         }
-        let bytes = fs::read(path)?;
+        let bytes = fs::read(path())?;
+        self.parsed.fetch_add(1, Ordering::Relaxed);
         let (config, digest) = (ContainerConfig::parse(&bytes), digest(&bytes));
         let entry = Arc::new(Entry { config, digest });
-        let age = metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-        // Stamped before the read: if the file changed in between, the next look sees it.
-        if age.is_some_and(|age| age > SETTLED) {
+        let stamp = Stamp::of(metadata);
+        if stamp.is_settled() {
             let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-            entries.insert(key, (stamp, Arc::clone(&entry)));
+            let entries = entries.entry(node.clone()).or_default();
+            entries.insert(vmid, (stamp, Arc::clone(&entry)));
         }
         Ok(entry)
     }
 }
 
-fn stamp(metadata: &std::fs::Metadata) -> Stamp {
-    Stamp {
-        modified: (metadata.mtime(), metadata.mtime_nsec()),
-        changed: (metadata.ctime(), metadata.ctime_nsec()),
-        size: metadata.size(),
-        inode: metadata.ino(),
-    }
+/// By the directory's descriptor, which spares the kernel the way there. Links are followed.
+fn metadata(name: &fs::DirEntry) -> io::Result<Metadata> {
+    let metadata = name.metadata()?;
+    if metadata.is_symlink() { fs::metadata(name.path()) } else { Ok(metadata) }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use super::*;
 
     fn write(root: &Root, node: &NodeName, vmid: &str, text: &str, settled: bool) {
@@ -157,6 +164,43 @@ mod tests {
 
         assert_eq!(vmids, [100, 1000]);
         assert_eq!(cache.list(&root, &node).unwrap().len(), 1);
-        assert_eq!(cache.entries.lock().unwrap().len(), 1);
+        assert_eq!(cache.entries.lock().unwrap()[&node].len(), 1);
+    }
+
+    /// What keeps a list of a thousand containers cheap.
+    #[test]
+    fn a_list_parses_only_what_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, node) = (Root::new(dir.path()).unwrap(), "pve1".parse().unwrap());
+        let cache = ConfigCache::default();
+        for vmid in 100..150 {
+            write(&root, &node, &vmid.to_string(), "memory: 512\n", true);
+        }
+        for _ in 0..3 {
+            cache.list(&root, &node).unwrap();
+        }
+        cache.get(&root, &node, "120".parse().unwrap()).unwrap();
+        assert_eq!(cache.parsed(), 50);
+
+        write(&root, &node, "120", "memory: 256\n", true);
+
+        let listed = cache.list(&root, &node).unwrap();
+        assert_eq!(cache.parsed(), 51);
+        assert_eq!(listed[&"120".parse().unwrap()].config.memory(), 256);
+    }
+
+    #[test]
+    fn follows_links_to_what_they_lead_to_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, node) = (Root::new(dir.path()).unwrap(), "pve1".parse().unwrap());
+        let cache = ConfigCache::default();
+        write(&root, &node, "100", "memory: 512\n", true);
+        let [target, link] = ["100", "101"].map(|id| root.lxc_config(&node, id.parse().unwrap()));
+        std::os::unix::fs::symlink(target, link).unwrap();
+        let memory = || cache.list(&root, &node).unwrap()[&"101".parse().unwrap()].config.memory();
+
+        assert_eq!(memory(), 512);
+        write(&root, &node, "100", "memory: 256\n", true);
+        assert_eq!(memory(), 256);
     }
 }
