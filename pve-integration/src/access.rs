@@ -1,6 +1,7 @@
 //! Users, groups, roles, tokens and tickets as PVE keeps them: who somebody is, and what they may.
 //! When a question is asked, and what its answer means to a client, is the server's business.
 
+mod below;
 mod console;
 mod csrf;
 mod domains;
@@ -26,6 +27,7 @@ use std::time::{Duration, SystemTime};
 use fs_err as fs;
 use openapi::{AuthId, Privilege};
 
+pub use self::below::Below;
 pub use self::domains::{Realm, Realms};
 pub use self::first_start::{FirstStart, FirstStartError, first_start};
 pub use self::keys::KeyError;
@@ -46,13 +48,17 @@ pub struct Access {
     tokens: TokenSecrets,
     keys: Keys,
     root: Root,
+    /// Of all that was read.
+    paths: Vec<PathBuf>,
     stamp: Stamp,
 }
 
 impl Access {
     /// A missing file is an empty one, so that root@pam is there in any case.
     pub fn read(root: &Root) -> Result<Self, KeyError> {
-        let stamp = Stamp::of(root); // first, so that a change meanwhile is seen later
+        let own = [root.user_cfg(), root.domains_cfg(), root.token_cfg()];
+        let paths: Vec<_> = own.into_iter().chain(keys::files(root)).collect();
+        let stamp = Stamp::of(&paths); // first, so that a change meanwhile is seen later
         let text = |path: PathBuf| keys::optional(&path).map(Option::unwrap_or_default);
         Ok(Self {
             config: UserConfig::parse(&text(root.user_cfg())?),
@@ -60,13 +66,14 @@ impl Access {
             tokens: TokenSecrets::parse(&text(root.token_cfg())?),
             keys: Keys::read(root)?,
             root: root.clone(),
+            paths,
             stamp,
         })
     }
 
     /// Whether the files are still those that were read. Costs a `stat` for each.
     pub fn is_current(&self) -> bool {
-        self.stamp.settled && Stamp::of(&self.root).files == self.stamp.files
+        self.stamp.settled && Stamp::of(&self.paths).files == self.stamp.files
     }
 
     /// All that `who` holds at a path. See `UserConfig::permissions`.
@@ -83,6 +90,16 @@ impl Access {
         any: bool,
     ) -> Result<(), Denied> {
         self.config.check(who, path, privileges, any)
+    }
+
+    /// The same for many children of one path.
+    pub fn below<'a>(
+        &'a self,
+        who: &'a AuthId,
+        parent: &'a str,
+        privileges: &'a [Privilege],
+    ) -> Below<'a> {
+        Below::new(&self.config, who, parent, privileges)
     }
 
     /// PVE's check of a method's `permissions`; no `who` is a caller who has not logged in.
@@ -117,16 +134,14 @@ struct Stamp {
 }
 
 impl Stamp {
-    fn of(root: &Root) -> Self {
+    fn of(paths: &[PathBuf]) -> Self {
         use std::os::unix::fs::MetadataExt;
 
-        let own = [root.user_cfg(), root.domains_cfg(), root.token_cfg()];
-        let stat = |path: PathBuf| -> io::Result<_> {
+        let stat = |path: &PathBuf| -> io::Result<_> {
             let metadata = fs::metadata(path)?;
             Ok((metadata.modified()?, metadata.len(), metadata.ino()))
         };
-        let files: Vec<_> =
-            own.into_iter().chain(keys::files(root)).map(|path| stat(path).ok()).collect();
+        let files: Vec<_> = paths.iter().map(|path| stat(path).ok()).collect();
         let now = SystemTime::now();
         let old = |time: SystemTime| now.duration_since(time).is_ok_and(|age| age > TICK);
         Self { settled: files.iter().flatten().all(|(time, ..)| old(*time)), files }

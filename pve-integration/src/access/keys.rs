@@ -4,10 +4,13 @@
 //! The private key is written first and is the one that counts: whenever the public one does not
 //! belong to it, a change was interrupted, and completing it is the same step as making it.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
+use aws_lc_rs::digest;
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rand::{self, SystemRandom};
 use aws_lc_rs::rsa::KeySize;
@@ -34,10 +37,27 @@ pub enum KeyError {
     Crypto(&'static str),
 }
 
+/// How many good signatures a key remembers.
+const REMEMBERED: usize = 256;
+
 /// A public key and when it came into use, in seconds since 1970.
 pub(super) struct Public {
     pub(super) der: Vec<u8>,
     pub(super) since: u64,
+    good: Mutex<VecDeque<Seen>>,
+}
+
+/// SHA-256 of a text and its signature.
+type Seen = [u8; 32];
+
+fn seen(text: &str, signature: &[u8]) -> Seen {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    hash.update(&(text.len() as u64).to_le_bytes()); // where the one ends and the other begins
+    hash.update(text.as_bytes());
+    hash.update(signature);
+    let mut seen = Seen::default();
+    seen.copy_from_slice(hash.finish().as_ref());
+    seen
 }
 
 impl Public {
@@ -45,11 +65,33 @@ impl Public {
         let Some(text) = optional(path)? else { return Ok(None) };
         let (_, der) = from_pem(&text).ok_or_else(|| KeyError::Malformed(path.to_owned()))?;
         let since = fs::metadata(path)?.modified()?.duration_since(UNIX_EPOCH);
-        Ok(Some(Self { der, since: since.unwrap_or(Duration::ZERO).as_secs() }))
+        Ok(Some(Self::new(der, since.unwrap_or(Duration::ZERO).as_secs())))
+    }
+
+    pub(super) fn new(der: Vec<u8>, since: u64) -> Self {
+        Self { der, since, good: Mutex::default() }
+    }
+
+    /// Whether this key made the signature. A client shows the same ticket with each request, so what
+    /// was found good is remembered by its hash, which nobody can aim at; how old a ticket may be
+    /// is asked each time, and by others.
+    pub(super) fn verify(&self, text: &str, signature: &[u8]) -> bool {
+        let seen = seen(text, signature);
+        let known = |good: &VecDeque<Seen>| good.contains(&seen);
+        if known(&self.good.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return true;
+        }
+        let matches = self.matches(text, signature);
+        if matches {
+            let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
+            good.truncate(REMEMBERED - 1);
+            good.push_front(seen);
+        }
+        matches
     }
 
     /// PVE signs with the default of its RSA module, which was SHA-1 for long.
-    pub(super) fn verify(&self, text: &str, signature: &[u8]) -> bool {
+    fn matches(&self, text: &str, signature: &[u8]) -> bool {
         let matches = |algorithm| {
             UnparsedPublicKey::new(algorithm, &self.der).verify(text.as_bytes(), signature).is_ok()
         };

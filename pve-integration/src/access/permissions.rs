@@ -77,8 +77,38 @@ impl UserConfig {
         self.compiled(Subject::User(user), path)
     }
 
+    /// Whose roles decide what `who` holds at `path`: a privilege is held if each of them has it.
+    /// `None` in the list is root@pam, who has them all.
+    fn deciding(&self, who: &AuthId, path: &str) -> Option<Vec<Option<RoleSet>>> {
+        let of_user = |user: &UserId| {
+            let all = user.as_str() == "root@pam";
+            (!all).then(|| self.roles_at(Subject::User(user), path))
+        };
+        match who {
+            AuthId::User(user) => Some(vec![of_user(user)]),
+            AuthId::Token(token) => {
+                let own = self.find_token(token)?.privsep.then(|| {
+                    let own = self.roles_at(Subject::Token(token), path);
+                    Some(own)
+                });
+                Some(own.into_iter().chain([of_user(token.user())]).collect())
+            }
+        }
+    }
+
     /// The privileges of the subject's roles, those from pools included.
     fn compiled(&self, subject: Subject<'_>, path: &str) -> Permissions {
+        let roles = self.roles_at(subject, path);
+        let mut permissions = Permissions::new();
+        for (role, below) in &roles {
+            for privilege in self.roles.get(role).into_iter().flatten() {
+                *permissions.entry(*privilege).or_default() |= below;
+            }
+        }
+        permissions
+    }
+
+    fn roles_at(&self, subject: Subject<'_>, path: &str) -> RoleSet {
         let mut roles = self.roles_of(subject, path);
         if !roles.contains_key("NoAccess") {
             let pool = self.pool_roles(subject, path);
@@ -90,13 +120,7 @@ impl UserConfig {
                 }
             }
         }
-        let mut permissions = Permissions::new();
-        for (role, below) in &roles {
-            for privilege in self.roles.get(role).into_iter().flatten() {
-                *permissions.entry(*privilege).or_default() |= below;
-            }
-        }
-        permissions
+        roles
     }
 
     /// The roles that a pool's ACL gives on its members. Only the members themselves, as paths
@@ -178,8 +202,17 @@ impl UserConfig {
             return Ok(());
         }
         let path = normalize_path(path).unwrap_or_default();
-        let held = if path.is_empty() { Permissions::new() } else { self.permissions(who, &path) };
-        let holds = |privilege: &&Privilege| held.contains_key(*privilege);
+        // As `permissions`, without making the list of all that is held.
+        let deciding = if path.is_empty() { None } else { self.deciding(who, &path) };
+        let has = |roles: &RoleSet, privilege: &Privilege| {
+            let mut roles = roles.keys().filter_map(|role| self.roles.get(role));
+            roles.any(|privileges| privileges.contains(privilege))
+        };
+        let holds = |privilege: &&Privilege| {
+            deciding.as_ref().is_some_and(|all| {
+                all.iter().all(|roles| roles.as_ref().is_none_or(|roles| has(roles, privilege)))
+            })
+        };
         let lacking = if any {
             if privileges.iter().any(|privilege| holds(&privilege)) {
                 return Ok(());

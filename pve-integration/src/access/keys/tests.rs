@@ -13,7 +13,7 @@ pub(crate) static SHARED: LazyLock<Keys> = LazyLock::new(|| {
 /// Keys to verify with what `SHARED` signed.
 pub(crate) fn keys(since: u64, replaced: bool) -> Keys {
     let der = public_der(SHARED.private.as_ref().unwrap()).unwrap();
-    let public = Some(Public { der, since });
+    let public = Some(Public::new(der, since));
     let (current, old) = if replaced { (None, public) } else { (public, None) };
     Keys { private: None, current, old, csrf: None }
 }

@@ -70,7 +70,7 @@ fn verifies_what_others_signed(
     #[case] user: Option<&str>,
 ) {
     const KEY: &str = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAwhXQzwUwdHxsrbWAsD3MaFu6FLUlVE+YTajb4D3PojSR2j1IcCcBUv1CfLPk6Jee0x+OdlARGZlsrhodZ5c7uXKk6NmQZIlWuemehppXDJLblwERFL8ACsU8gaTGQc0+jumoRGR9kH2PxMsVFgSJZ2IQUqLHUrupQX3eQb0LLWnbPGJM2xlZiO6Jro2HsWbzmmC1bU0rAf4j21J4XURBLPneCZJiWCx87GRKm61Tj7QeJRCEm2QgAPyslRLs5V0N3JNn7u42hhuzWSNoSINaA+1o6WXrn3koE6txHjnhkwmYYn/Jy2NvkBs0w70dLM5Q6t+GKsHM6vA9kaP2T146IwIDAQAB";
-    let key = Public { der: STANDARD.decode(KEY).unwrap(), since: MADE - 4000 };
+    let key = Public::new(STANDARD.decode(KEY).unwrap(), MADE - 4000);
 
     let content = verify_with(&key, false, &format!("{plain}::{signature}"), MADE);
     assert_eq!(content, user.map(|user| Content::User(user.parse().unwrap())));
@@ -108,4 +108,21 @@ proptest! {
         prop_assume!(changed != ticket);
         prop_assert_eq!(verify(&keys(MADE - 4000, false), &changed, MADE), None);
     }
+}
+
+/// The key remembers what it found good: that, and nothing like it.
+#[test]
+fn a_good_ticket_vouches_for_no_other() {
+    let keys = keys(MADE - 4000, false);
+    let ticket = make(&SHARED, &alice(), MADE).unwrap();
+    let holds = |ticket: &str, later| verify(&keys, ticket, MADE + later).is_some();
+
+    assert!(holds(&ticket, 0) && holds(&ticket, 0));
+    assert!(!holds(&ticket, 7200), "it grows old all the same");
+    assert!(!holds(&ticket.replace("alice", "root"), 0));
+    assert!(!holds(&ticket.replace("@pve:", "@pve:X"), 0));
+    let (plain, signature) = ticket.rsplit_once("::").unwrap();
+    let mut other = STANDARD.decode(signature).unwrap();
+    other[0] ^= 1;
+    assert!(!holds(&format!("{plain}::{}", STANDARD.encode(other)), 0));
 }
