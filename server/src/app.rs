@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use openapi::NodeName;
 use pve_integration::layout::Root;
+use pve_integration::stamp::Reading;
+use pve_integration::storage::{StorageConfig, StorageError};
 
 use crate::access_store::AccessStore;
 use crate::console::Consoles;
@@ -13,6 +15,7 @@ use crate::host_status::HostStatus;
 use crate::metrics::Metrics;
 use crate::pveproxy::PveProxy;
 use crate::tasks::Tasks;
+use crate::tls;
 
 /// The daemon's services.
 #[derive(Clone)]
@@ -28,6 +31,8 @@ struct Services {
     host: HostStatus,
     metrics: Metrics,
     pveproxy: Option<PveProxy>,
+    storages: Reading<StorageConfig>,
+    fingerprint: Reading<Option<String>>,
 }
 
 impl App {
@@ -53,6 +58,8 @@ impl App {
             guests,
             host: HostStatus::new(root.clone()),
             pveproxy,
+            storages: Reading::new(root.storage_cfg()),
+            fingerprint: Reading::new(root.tls_cert(&node)),
             tasks,
             root,
             node,
@@ -94,5 +101,22 @@ impl App {
 
     pub(crate) fn host(&self) -> &HostStatus {
         &self.0.host
+    }
+
+    /// `storage.cfg` as it is now.
+    pub(crate) fn storages(&self) -> Result<Arc<StorageConfig>, StorageError> {
+        let path = self.0.root.storage_cfg();
+        let config = self
+            .0
+            .storages
+            .get(|bytes| StorageConfig::parse(&String::from_utf8_lossy(bytes.unwrap_or_default())));
+        config.map_err(StorageError::io("read", path))
+    }
+
+    /// Of the certificate that is on disk where PVE's lies; one that was given on the command line
+    /// is not.
+    pub(crate) fn fingerprint(&self) -> Option<String> {
+        let fingerprint = self.0.fingerprint.get(|pem| tls::fingerprint(pem?).ok());
+        fingerprint.ok().and_then(|fingerprint| fingerprint.as_ref().clone())
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use openapi::{AuthId, NodeName, Privilege, Vmid};
-use pve_integration::access::Access;
+use pve_integration::access::{Access, Below};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -59,6 +59,11 @@ impl Caller {
 
     pub fn may_any(&self, privileges: &[Privilege], path: &str) -> bool {
         self.require_any(privileges, path).is_ok()
+    }
+
+    /// `may_any` of many children of one path.
+    pub(crate) fn below<'a>(&'a self, parent: &'a str, privileges: &'a [Privilege]) -> Below<'a> {
+        self.access.below(&self.auth, parent, privileges)
     }
 
     pub(crate) fn access(&self) -> &Access {

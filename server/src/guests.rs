@@ -30,6 +30,7 @@ mod pending;
 mod plan;
 mod recover;
 mod resize;
+mod rows;
 mod running;
 mod snapshot;
 mod template;
@@ -60,6 +61,7 @@ pub(crate) use lifecycle::{Start, Stop};
 pub(crate) use move_volume::Move;
 pub(crate) use plan::Plan;
 pub(crate) use resize::{Resize, Size};
+pub(crate) use rows::ListRow;
 pub(crate) use snapshot::Feature;
 pub(crate) use view::{RESTRICTED, Values};
 use volumes::Storages;
@@ -75,6 +77,7 @@ struct Inner {
     crun: Crun,
     monitor: Monitor,
     configs: ConfigCache,
+    rows: rows::Rows,
     running: running::Known,
     cpu: CpuMeter,
     /// Of whoever takes figures once a minute, whom other readings must not disturb.
@@ -98,6 +101,7 @@ impl Guests {
             crun: Crun::new(monitor.clone(), root.clone()),
             monitor,
             configs: ConfigCache::default(),
+            rows: rows::Rows::default(),
             running: running::Known::default(),
             cpu: CpuMeter::default(),
             sampled_cpu: CpuMeter::default(),

@@ -6,6 +6,7 @@ mod proc;
 use std::io;
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Instant;
 
 use pve_integration::layout::Root;
 use rustix::fs::statvfs;
@@ -15,12 +16,19 @@ use utoipa::ToSchema;
 use self::proc::CpuTimes;
 
 /// Fewer ticks than this between two readings say nothing; the last result stands.
-const MIN_TICKS: u64 = 50;
+const MIN_TICKS: u32 = 50;
 
 pub(crate) struct HostStatus {
     root: Root,
     cpu: CpuInfo,
-    load: Mutex<(CpuTimes, Load)>,
+    load: Mutex<LoadReading>,
+}
+
+/// The last CPU times, and the load until then.
+struct LoadReading {
+    at: Instant,
+    times: CpuTimes,
+    load: Load,
 }
 
 /// Shares of all CPUs' time.
@@ -91,8 +99,9 @@ impl HostStatus {
     pub(crate) fn new(root: Root) -> Self {
         let text = fs_err::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let times = proc::cpu_times(&fs_err::read_to_string("/proc/stat").unwrap_or_default());
-        let load = Mutex::new((times.unwrap_or_default(), Load::default()));
-        Self { root, cpu: proc::cpu_info(&text), load }
+        let times = times.unwrap_or_default();
+        let load = LoadReading { at: Instant::now(), times, load: Load::default() };
+        Self { root, cpu: proc::cpu_info(&text), load: Mutex::new(load) }
     }
 
     pub(crate) fn cpu(&self) -> &CpuInfo {
@@ -101,14 +110,19 @@ impl HostStatus {
 
     /// Since the reading before this one.
     pub(crate) fn load(&self) -> Load {
-        let text = fs_err::read_to_string("/proc/stat").unwrap_or_default();
         let mut last = self.load.lock().expect("nothing panics while it holds the lock");
-        if let Some(now) = proc::cpu_times(&text)
-            && now.total.saturating_sub(last.0.total) >= MIN_TICKS
-        {
-            *last = (now, now.since(last.0));
+        let ticks = last.at.elapsed().as_secs_f64() * f64::from(self.cpu.user_hz);
+        // To make this text costs the kernel more than all else we read.
+        if ticks * f64::from(self.cpu.cpus.max(1)) < f64::from(MIN_TICKS) {
+            return last.load;
         }
-        last.1
+        let text = fs_err::read_to_string("/proc/stat").unwrap_or_default();
+        if let Some(now) = proc::cpu_times(&text)
+            && now.total.saturating_sub(last.times.total) >= u64::from(MIN_TICKS)
+        {
+            *last = LoadReading { at: Instant::now(), times: now, load: now.since(last.times) };
+        }
+        last.load
     }
 
     pub(crate) fn memory(&self) -> io::Result<(Memory, Swap)> {

@@ -5,6 +5,7 @@ use axum::extract::Request;
 use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
+use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{Predicate as _, SizeAbove};
 use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
@@ -49,6 +50,7 @@ pub fn router(app: &App) -> Router {
         .layer(
             CompressionLayer::new()
                 .gzip(true)
+                .quality(CompressionLevel::Fastest) // better ones take longer than the answer did
                 .compress_when(SizeAbove::new(COMPRESS_ABOVE).and(is_ours)),
         )
         .layer(from_fn(add_headers))

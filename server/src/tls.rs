@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use openapi::NodeName;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
 
@@ -17,7 +17,7 @@ pub enum TlsError {
     #[error("cannot store the certificate: {0}")]
     Write(#[from] io::Error),
     #[error("cannot read {path} as PEM: {source}")]
-    Pem { path: PathBuf, source: rustls::pki_types::pem::Error },
+    Pem { path: PathBuf, source: pem::Error },
     #[error("{0} holds no certificate")]
     Empty(PathBuf),
     #[error("certificate and key cannot be used: {0}")]
@@ -59,9 +59,8 @@ pub(crate) fn config(cert: &Path, key: &Path) -> Result<ServerConfig, TlsError> 
 }
 
 /// SHA-256 of the certificate as clients pin it: upper-case hex pairs between colons.
-pub(crate) fn fingerprint(cert: &Path) -> Result<String, TlsError> {
-    let chain = chain(cert)?;
-    let digest = Sha256::digest(&chain[0]);
+pub(crate) fn fingerprint(pem: &[u8]) -> Result<String, pem::Error> {
+    let digest = Sha256::digest(CertificateDer::from_pem_slice(pem)?);
     Ok(digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"))
 }
 
@@ -92,7 +91,7 @@ mod tests {
 
         assert_eq!(fs_err::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(config(&cert, &key).unwrap().alpn_protocols, [b"http/1.1"]);
-        assert_eq!(fingerprint(&cert).unwrap().len(), 32 * 3 - 1);
+        assert_eq!(fingerprint(&fs_err::read(&cert).unwrap()).unwrap().len(), 32 * 3 - 1);
     }
 
     #[test]

@@ -104,6 +104,9 @@ impl DirStorage {
             return Err(StorageError::NotMounted(self.id.clone(), mount.told.clone()));
         }
         let make = |folder: &Path| {
+            if folder.is_dir() {
+                return Ok(()); // a look is cheaper than to try, and there they mostly are
+            }
             fs::create_dir_all(folder).map_err(StorageError::io("create directory", folder))
         };
         if self.makes.0 {

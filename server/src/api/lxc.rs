@@ -26,7 +26,7 @@ use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::{Caller, GuestPath, LocalNode, Params};
-use crate::guests::Destroy;
+use crate::guests::{Destroy, ListRow};
 
 pub(crate) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default()
@@ -65,7 +65,7 @@ async fn containers(
     State(app): State<App>,
     caller: Caller,
     _: LocalNode,
-) -> Result<Data<Vec<GuestRow>>, ApiError> {
+) -> Result<Data<Vec<ListRow>>, ApiError> {
     Ok(Data::new(app.guests().list(&caller).await?))
 }
 

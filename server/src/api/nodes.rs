@@ -26,7 +26,6 @@ use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::{Caller, LocalNode};
 use crate::host_status::{Boot, CpuInfo, Disk, HostStatus, Kernel, Memory, Swap};
-use crate::tls;
 
 pub(crate) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default()
@@ -100,8 +99,7 @@ fn row(app: &App, with_figures: bool) -> Result<NodeRow, ApiError> {
         status: "online".to_owned(),
         ..NodeRow::default()
     };
-    // One that was given on the command line is not on disk where PVE's lies.
-    row.ssl_fingerprint = tls::fingerprint(&app.root().tls_cert(node)).ok();
+    row.ssl_fingerprint = app.fingerprint();
     if with_figures {
         let host = app.host();
         let (memory, _) = host.memory().map_err(unreadable)?;

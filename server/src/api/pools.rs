@@ -157,10 +157,11 @@ fn names(folder: &std::path::Path) -> io::Result<Vec<String>> {
 }
 
 async fn storages(app: &App, all: &Caller, pool: &Pool) -> Result<Vec<ResourceRow>, ApiError> {
-    let rows = storage::resources(app, all).await?.into_iter();
+    let (of, who) = (app.clone(), all.clone());
+    let rows = blocking(move || storage::resources(&of, &who)).await??.into_iter();
     let mut here: BTreeMap<String, ResourceRow> =
         rows.filter_map(|row| Some((row.storage.clone()?, row))).collect();
-    let config = StorageConfig::read(app.root())?;
+    let config = app.storages()?;
     let member = |id: &String| {
         let known = config.get(&id.parse().ok()?).ok()?;
         Some(here.remove(id).unwrap_or_else(|| elsewhere(app, known)))

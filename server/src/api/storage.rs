@@ -77,7 +77,7 @@ async fn definitions(
     Params(wanted): Params<OfKind>,
 ) -> Result<Data<Vec<Definition>>, ApiError> {
     let digest = digest(app.root());
-    let config = StorageConfig::read(app.root())?;
+    let config = app.storages()?;
     let visible = config.iter().filter(|storage| {
         let wanted = wanted.kind.as_deref().is_none_or(|kind| kind == storage.kind());
         wanted && caller.may_any(&SEE, &path(storage.id()))
@@ -97,7 +97,7 @@ async fn definition_of(
     Params(name): Params<StorageName>,
 ) -> Result<Data<Definition>, ApiError> {
     let digest = digest(app.root());
-    let config = StorageConfig::read(app.root())?;
+    let config = app.storages()?;
     Ok(Data::new(definition(config.get(&name.storage)?, &digest)))
 }
 
@@ -197,38 +197,34 @@ async fn storages(
     node: LocalNode,
     Params(wanted): Params<Wanted>,
 ) -> Result<Data<Vec<StorageRow>>, ApiError> {
-    let config = StorageConfig::read(app.root())?;
-    let holders: Vec<_> = config.iter().filter(|storage| wanted.holds_wanted(storage)).collect();
-    if let Some(named) = &wanted.storage
-        && !holders.iter().any(|storage| storage.id() == named)
-    {
+    let config = app.storages()?;
+    let is_named =
+        |named| config.iter().any(|storage| storage.id() == named && wanted.holds_wanted(storage));
+    if wanted.storage.as_ref().is_some_and(|named| !is_named(named)) {
         return Err(ApiError::param("storage", "No such storage."));
     }
-    let seen = holders.into_iter().filter(|storage| caller.may_any(&SEE, &path(storage.id())));
-    let seen: Vec<_> = seen.cloned().collect();
     let rows = blocking(move || {
-        let shown = seen.iter().filter(|storage| wanted.shows(storage, node.name()));
-        shown.map(|storage| row(app.root(), node.name(), storage)).collect()
+        let seen = seen(&config, &caller).filter(|storage| wanted.holds_wanted(storage));
+        let shown = seen.filter(|storage| wanted.shows(storage, node.name()));
+        shown.map(|storage| row(&app, &config, storage)).collect()
     });
     Ok(Data::new(rows.await?))
 }
 
-fn seen(app: &App, caller: &Caller) -> Result<Vec<Storage>, ApiError> {
-    let config = StorageConfig::read(app.root())?;
-    let seen = config.iter().filter(|storage| caller.may_any(&SEE, &path(storage.id())));
-    Ok(seen.cloned().collect())
+fn seen<'a>(config: &'a StorageConfig, caller: &Caller) -> impl Iterator<Item = &'a Storage> {
+    config.iter().filter(|storage| caller.may_any(&SEE, &path(storage.id())))
 }
 
-fn row(root: &Root, node: &NodeName, storage: &Storage) -> StorageRow {
-    let status = status(root, node, storage);
+fn row(app: &App, config: &StorageConfig, storage: &Storage) -> StorageRow {
+    let status = status(app, config, storage);
     // A count of bytes beyond 2^53 is of no storage there is.
     let fraction = (status.total > 0).then(|| status.used as f64 / status.total as f64);
     StorageRow { storage: storage.id().clone(), status, used_fraction: fraction }
 }
 
 /// One that cannot be asked is shown, without figures.
-fn status(root: &Root, node: &NodeName, storage: &Storage) -> StorageStatus {
-    let usage = usage(root, node, storage);
+fn status(app: &App, config: &StorageConfig, storage: &Storage) -> StorageStatus {
+    let usage = usage(app, config, storage);
     let Usage { total, used, avail } = usage.unwrap_or(Usage { total: 0, used: 0, avail: 0 });
     StorageStatus {
         kind: storage.kind().to_owned(),
@@ -242,8 +238,8 @@ fn status(root: &Root, node: &NodeName, storage: &Storage) -> StorageStatus {
     }
 }
 
-fn usage(root: &Root, node: &NodeName, storage: &Storage) -> Option<Usage> {
-    let dir = StorageConfig::read(root).ok()?.dir(root, node, storage.id()).ok()?;
+fn usage(app: &App, config: &StorageConfig, storage: &Storage) -> Option<Usage> {
+    let dir = config.dir(app.root(), app.node(), storage.id()).ok()?;
     dir.activate().ok()?;
     dir.status().ok()
 }
@@ -288,26 +284,23 @@ async fn storage_status(
     node: LocalNode,
     Params(name): Params<StorageName>,
 ) -> Result<Data<StorageStatus>, ApiError> {
-    let config = StorageConfig::read(app.root())?;
+    let config = app.storages()?;
     let storage = config.get(&name.storage).ok().filter(|storage| storage.on_node(node.name()));
     let storage = storage.ok_or_else(|| ApiError::param("storage", "No such storage."))?.clone();
-    let status = blocking(move || status(app.root(), node.name(), &storage));
+    let status = blocking(move || status(&app, &config, &storage));
     Ok(Data::new(status.await?))
 }
 
-/// The storages as `cluster/resources` has them.
-pub(crate) async fn resources(app: &App, caller: &Caller) -> Result<Vec<ResourceRow>, ApiError> {
-    let (seen, app) = (seen(app, caller)?, app.clone());
-    let rows = blocking(move || {
-        let here = seen.iter().filter(|storage| storage.on_node(app.node()));
-        here.map(|storage| resource(&app, storage)).collect()
-    });
-    rows.await
+/// The storages as `cluster/resources` has them. Asks file systems, so not for an async thread.
+pub(crate) fn resources(app: &App, caller: &Caller) -> Result<Vec<ResourceRow>, ApiError> {
+    let config = app.storages()?;
+    let here = seen(&config, caller).filter(|storage| storage.on_node(app.node()));
+    Ok(here.map(|storage| resource(app, &config, storage)).collect())
 }
 
-fn resource(app: &App, storage: &Storage) -> ResourceRow {
+fn resource(app: &App, config: &StorageConfig, storage: &Storage) -> ResourceRow {
     let (node, id) = (app.node(), storage.id());
-    let status = status(app.root(), node, storage);
+    let status = status(app, config, storage);
     let known = status.active != 0;
     ResourceRow {
         id: format!("storage/{node}/{id}"),

@@ -1,13 +1,16 @@
 //! What there is and how it does: rows of lists and the status of one guest. A list costs one
-//! directory scan, one read of the socket table and a few files for each container that runs.
+//! directory scan with a `stat` for each config, one read of the socket table and a few files for
+//! each container that runs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use openapi::answer::{Cpus, GuestRow, GuestState, GuestStatus, HaState, ResourceRow};
 use openapi::{NodeName, Privilege, Vmid};
-use pve_integration::ct_config::ContainerConfig;
+use pve_integration::ct_config::{ContainerConfig, Entry};
 
+use super::rows::ListRow;
 use super::{GuestError, Guests, running};
 use crate::extract::Caller;
 use crate::stats::{self, CpuMeter, Usage};
@@ -17,19 +20,28 @@ const MIB: u64 = 1 << 20;
 /// Shown for a root file system whose size nobody wrote down.
 const DEFAULT_DISK: u64 = 4 << 30;
 
+type Present = (BTreeMap<Vmid, Arc<Entry>>, BTreeSet<Vmid>);
+
 impl Guests {
     /// Every guest that the caller may audit.
-    pub(crate) async fn list(&self, caller: &Caller) -> Result<Vec<GuestRow>, GuestError> {
+    pub(crate) async fn list(&self, caller: &Caller) -> Result<Vec<ListRow>, GuestError> {
         let caller = caller.clone();
-        self.blocking(move |guests| guests.rows(&guests.0.cpu, |vmid| may_audit(&caller, vmid)))
-            .await
+        self.blocking(move |guests| guests.visible(&caller)).await
     }
 
     /// The same as rows of `cluster/resources`.
     pub(crate) async fn resources(&self, caller: &Caller) -> Result<Vec<ResourceRow>, GuestError> {
-        let rows = self.list(caller).await?;
-        let node = &self.0.node;
-        Ok(rows.into_iter().map(|row| resource(row, node, caller)).collect())
+        let caller = caller.clone();
+        self.blocking(move |guests| guests.resources_blocking(&caller)).await
+    }
+
+    /// Reads files, so not for an async thread.
+    pub(crate) fn resources_blocking(
+        &self,
+        caller: &Caller,
+    ) -> Result<Vec<ResourceRow>, GuestError> {
+        let rows = self.visible(caller)?;
+        Ok(rows.iter().map(|row| resource(row.row(), &self.0.node, caller)).collect())
     }
 
     pub(crate) async fn status(&self, vmid: Vmid) -> Result<GuestStatus, GuestError> {
@@ -62,22 +74,45 @@ impl Guests {
 
     /// Every guest, with the load since the call before this one.
     pub(crate) fn samples(&self) -> Result<Vec<GuestRow>, GuestError> {
-        self.rows(&self.0.sampled_cpu, |_| true)
+        let cpu = &self.0.sampled_cpu;
+        let (configs, listening) = self.present(cpu)?;
+        let row = |(vmid, entry): (Vmid, Arc<Entry>)| {
+            self.row(cpu, vmid, &entry.config, listening.contains(&vmid))
+        };
+        Ok(configs.into_iter().map(row).collect())
     }
 
-    fn rows(
-        &self,
-        cpu: &CpuMeter,
-        visible: impl Fn(Vmid) -> bool,
-    ) -> Result<Vec<GuestRow>, GuestError> {
+    fn visible(&self, caller: &Caller) -> Result<Vec<ListRow>, GuestError> {
+        let rows = self.0.rows.after_now(|before| self.rows(before))?;
+        let below = caller.below("/vms", &[Privilege::VmAudit]);
+        Ok(rows.iter().filter(|row| below.may(&row.row().vmid.to_string())).cloned().collect())
+    }
+
+    /// Rows of containers that stood still and whose config is the same are taken over.
+    fn rows(&self, before: &[ListRow]) -> Result<Vec<ListRow>, GuestError> {
+        let cpu = &self.0.cpu;
+        let (configs, listening) = self.present(cpu)?;
+        let mut before = before.iter().peekable();
+        let row = |(vmid, entry)| {
+            while before.next_if(|row| row.row().vmid < vmid).is_some() {}
+            let listening = listening.contains(&vmid);
+            let same = before.next_if(|row| row.row().vmid == vmid);
+            if let Some(same) = same.filter(|row| !listening && row.still_shows(&entry)) {
+                return Ok(same.clone());
+            }
+            let row = self.row(cpu, vmid, &entry.config, listening);
+            ListRow::new(entry, row).map_err(|err| GuestError::die(err.to_string()))
+        };
+        configs.into_iter().map(row).collect()
+    }
+
+    /// The configs, and those of them that run. Forgets what ran and is gone.
+    fn present(&self, cpu: &CpuMeter) -> Result<Present, GuestError> {
         let configs = self.0.configs.list(&self.0.root, &self.0.node)?;
         let listening = self.listening()?;
         self.0.running.retain(|vmid| listening.contains(&vmid));
         cpu.retain(|vmid| listening.contains(&vmid));
-        let seen = configs.iter().filter(|(vmid, _)| visible(**vmid));
-        Ok(seen
-            .map(|(vmid, entry)| self.row(cpu, *vmid, &entry.config, listening.contains(vmid)))
-            .collect())
+        Ok((configs, listening))
     }
 
     fn row(
@@ -104,10 +139,6 @@ impl Guests {
         fill(&mut row, usage);
         row
     }
-}
-
-fn may_audit(caller: &Caller, vmid: Vmid) -> bool {
-    caller.may(Privilege::VmAudit, &format!("/vms/{vmid}"))
 }
 
 /// All that a config says.
@@ -162,7 +193,7 @@ fn fill(row: &mut GuestRow, usage: Usage) {
     }
 }
 
-fn resource(row: GuestRow, node: &NodeName, caller: &Caller) -> ResourceRow {
+fn resource(row: &GuestRow, node: &NodeName, caller: &Caller) -> ResourceRow {
     let status = match row.status {
         GuestState::Running => "running",
         GuestState::Stopped => "stopped",
@@ -178,11 +209,11 @@ fn resource(row: GuestRow, node: &NodeName, caller: &Caller) -> ResourceRow {
         .map(|(name, _)| name.clone());
     ResourceRow {
         id: format!("lxc/{}", row.vmid),
-        kind: row.kind,
+        kind: row.kind.clone(),
         node: Some(node.to_string()),
         status: Some(status.to_owned()),
         vmid: Some(row.vmid),
-        name: Some(row.name),
+        name: Some(row.name.clone()),
         template: Some(row.template.unwrap_or_default()),
         cpu: Some(row.cpu),
         maxcpu,
@@ -197,8 +228,8 @@ fn resource(row: GuestRow, node: &NodeName, caller: &Caller) -> ResourceRow {
         netout: Some(row.netout),
         uptime: Some(row.uptime),
         pool,
-        tags: row.tags,
-        lock: row.lock,
+        tags: row.tags.clone(),
+        lock: row.lock.clone(),
         ..ResourceRow::default()
     }
 }
