@@ -16,6 +16,7 @@ mod creating;
 mod docs;
 mod firewall;
 mod formats;
+mod fresh;
 mod guest_operations;
 mod guests;
 mod network;
