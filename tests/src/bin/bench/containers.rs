@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -165,12 +165,14 @@ fn monitor(daemon: &Daemon, vmid: u32) -> (f64, f64) {
 struct Api {
     client: Client,
     authorization: String,
+    tasks: PathBuf,
 }
 
 impl Api {
     fn new(daemon: &Daemon) -> Self {
         let authorization = format!("PVEAPIToken={}", daemon.token());
-        Self { client: Client::new(daemon.address()), authorization }
+        let tasks = daemon.root().join("var/log/pve/tasks");
+        Self { client: Client::new(daemon.address()), authorization, tasks }
     }
 
     fn call(&mut self, method: &str, path: &str, body: &str) -> Value {
@@ -186,17 +188,32 @@ impl Api {
         let begun = Instant::now();
         let upid = self.call(method, path, body).as_str().unwrap().to_owned();
         let answer = begun.elapsed().as_secs_f64() * 1000.0;
+        self.wait_closed(&upid);
+        let end = begun.elapsed().as_secs_f64() * 1000.0;
         let status = format!("/nodes/{NODE}/tasks/{upid}/status");
-        loop {
+        let status = eventually(10, "a task whose log is closed has ended", || {
             let now = self.call("GET", &status, "");
-            if now["status"] == "stopped" {
-                let end = begun.elapsed().as_secs_f64() * 1000.0;
-                let good = now["exitstatus"].as_str().unwrap();
-                assert!(good == "OK" || good.starts_with("WARNINGS"), "{upid}: {good}");
-                return (answer, end);
-            }
-            // Polling costs the daemon what it needs for its work: not more often than this.
-            std::thread::sleep(Duration::from_micros(300));
+            (now["status"] == "stopped").then_some(now)
+        });
+        let good = status["exitstatus"].as_str().unwrap();
+        assert!(good == "OK" || good.starts_with("WARNINGS"), "{upid}: {good}");
+        (answer, end)
+    }
+
+    /// Until the task has closed its log, without asking: who polls takes from the daemon and the
+    /// monitor one of two CPUs, which would be counted as theirs.
+    fn wait_closed(&self, upid: &str) {
+        use rustix::fs::inotify;
+
+        // PVE's folders are named by the last digit of the start time.
+        let folder = upid.split(':').nth(4).unwrap().chars().last().unwrap();
+        let log = self.tasks.join(folder.to_string()).join(upid);
+        let watch = inotify::init(inotify::CreateFlags::CLOEXEC).unwrap();
+        inotify::add_watch(&watch, &log, inotify::WatchFlags::CLOSE_WRITE).unwrap();
+        let ended = fs_err::read_to_string(&log).unwrap().lines().any(|l| l.starts_with("TASK "));
+        if !ended {
+            let mut room = [std::mem::MaybeUninit::uninit(); 512];
+            inotify::Reader::new(&watch, &mut room).next().unwrap();
         }
     }
 
@@ -265,6 +282,12 @@ fn result(times: &Times, rounds: u32, memory: [(&str, (u64, u64)); 3]) -> Value 
             "start over HTTP within 1.5 x crun + 15 ms",
             median[HTTP_START],
             1.5 * median[CRUN] + 15.0,
+            "ms",
+        ),
+        most(
+            "start over HTTP above the monitor alone",
+            median[HTTP_START] - median[MONITOR_RUNNING],
+            5.0,
             "ms",
         ),
         most("create over HTTP 20 times faster than 2 s", median[HTTP_CREATE], 100.0, "ms"),

@@ -113,6 +113,7 @@ pub(crate) fn print(result: &Value) -> bool {
             ("per s", "per_second"),
             ("theirs", "pveproxy_per_second"),
             ("times", "ratio"),
+            ("CPU us", "cpu_us"),
         ],
     );
     table("what", "memory", &result["memory"], &[("RSS KiB", "rss_kib"), ("PSS KiB", "pss_kib")]);

@@ -82,6 +82,7 @@ enum By {
 
 /// One line of the table.
 struct Row {
+    path: &'static str,
     what: String,
     guests: u32,
     alone: Run,
@@ -94,6 +95,8 @@ struct Run {
     median_ms: f64,
     p99_ms: f64,
     per_second: f64,
+    /// Of the daemon, for each request: it says the same on a machine that has other work too.
+    cpu_us: f64,
 }
 
 impl Row {
@@ -110,6 +113,7 @@ impl Row {
             "median_ms_of_8": rounded(self.many.median_ms),
             "p99_ms_of_8": rounded(self.many.p99_ms),
             "per_second": self.many.per_second.round(),
+            "cpu_us": self.many.cpu_us.round(),
             "pveproxy_median_ms": self.recorded.median_ms,
             "pveproxy_per_second": rounded(self.recorded.per_second()),
             "ratio": rounded(self.ratio()),
@@ -132,7 +136,7 @@ pub(crate) fn measure() -> Value {
         for row in &measured {
             let what = format!("{}, {guests} containers: requests/s", row.what);
             budgets.push(Budget::least(what, row.per_second(), 10.0 * row.recorded.per_second()));
-            if guests == MANY && row.what.starts_with(QUESTIONS[1].path) {
+            if guests == MANY && row.path == QUESTIONS[1].path {
                 let what = format!("{}, {guests} containers: p99", row.what);
                 budgets.push(Budget::most(what, row.many.p99_ms, 10.0, "ms"));
             }
@@ -164,6 +168,7 @@ fn of_daemon(daemon: &Daemon, guests: u32) -> Vec<Row> {
         wrk(daemon, "/version", proof, CONNECTIONS, WARM_UP_S);
         for Question { path, recorded } in &QUESTIONS {
             rows.push(Row {
+                path,
                 what: format!("{path} by {name}"),
                 guests,
                 alone: wrk(daemon, path, proof, ALONE, 2),
@@ -176,6 +181,7 @@ fn of_daemon(daemon: &Daemon, guests: u32) -> Vec<Row> {
 }
 
 fn wrk(daemon: &Daemon, path: &str, proof: &str, connections: u32, seconds: u32) -> Run {
+    let before = cpu_us(daemon.pid());
     let out = Command::new("wrk")
         .args(["--threads", "1", "--connections", &connections.to_string()])
         .args(["--duration", &format!("{seconds}s"), "--script", "bench/wrk.lua"])
@@ -194,7 +200,16 @@ fn wrk(daemon: &Daemon, path: &str, proof: &str, connections: u32, seconds: u32)
         median_ms: number("median_us") / 1e3,
         p99_ms: number("p99_us") / 1e3,
         per_second: number("requests") / number("us") * 1e6,
+        cpu_us: (cpu_us(daemon.pid()) - before) / number("requests"),
     }
+}
+
+/// The CPU time of a process so far.
+fn cpu_us(pid: u32) -> f64 {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap(); // the next is field 3
+    let ticks = fields.split(' ').skip(11).take(2).map(|field| field.parse::<f64>().unwrap());
+    ticks.sum::<f64>() * 1e6 / 100.0 // USER_HZ
 }
 
 /// A ticket, percent-encoded as a browser keeps it.
