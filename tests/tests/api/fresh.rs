@@ -62,7 +62,7 @@ fn a_storage_that_others_add_shows_at_once() {
 /// The list asks once for all guests of which `user.cfg` says nothing by name.
 #[test]
 fn a_right_that_is_taken_away_is_gone_at_once() {
-    let token = "u@pve!t=11111111-2222-3333-4444-555555555555";
+    let token = "u@pve!tok=11111111-2222-3333-4444-555555555555";
     let (id, secret) = token.split_once('=').unwrap();
     let daemon =
         with_guest().token(token).file("etc/pve/priv/token.cfg", &format!("{id} {secret}\n"));
@@ -73,7 +73,7 @@ fn a_right_that_is_taken_away_is_gone_at_once() {
         .file("etc/pve/user.cfg", "user:root@pam:1:0:::::\n")
         .start();
     let seen = |acls: &str| -> Vec<u64> {
-        let users = "user:root@pam:1:0:::::\nuser:u@pve:1:0:::::\ntoken:u@pve!t:0:0::\n\
+        let users = "user:root@pam:1:0:::::\nuser:u@pve:1:0:::::\ntoken:u@pve!tok:0:0::\n\
                      pool:p::101,102::\n";
         write_old(&daemon.root().join("etc/pve/user.cfg"), &format!("{users}{acls}"));
         let rows = daemon.get("/nodes/pve1/lxc").data();

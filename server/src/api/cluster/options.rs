@@ -39,7 +39,7 @@ pub(super) struct Options {
     allowed_tags: BTreeSet<String>,
     /// What datacenter.cfg says, by name; property strings are objects.
     #[serde(flatten)]
-    #[schema(value_type = BTreeMap<String, String>)]
+    #[schema(value_type = BTreeMap<String, Value>)]
     set: BTreeMap<String, Value>,
 }
 
