@@ -180,15 +180,15 @@ fn changes_wait_beside_the_file() {
 }
 
 proptest! {
-    /// What is written is read, and written again as the same.
+    /// Lines of an odd file may move or double, as they do in PVE; no interface gets lost or comes up.
     #[test]
-    fn settles(lines in proptest::collection::vec(line(), 0..20)) {
-        // Of an interface that has two stanzas without a family, PVE doubles the comments as well.
-        let twice = |name: &str| lines.iter().filter(|line| *line == name).count() > 1;
-        prop_assume!(!twice("iface lo") && !twice("iface eth0"));
+    fn keeps_every_interface(lines in proptest::collection::vec(line(), 0..20)) {
         let Ok(text) = read(&lines.join("\n")).to_text(true) else { return Ok(()) };
-        if let Ok(again) = read(&text).to_text(true) {
-            prop_assert_eq!(read(&again).to_text(true).unwrap(), again);
+        let first = read(&text);
+        let names: Vec<String> = first.ifaces.keys().cloned().collect();
+        if let Ok(again) = first.to_text(true) {
+            let again: Vec<String> = read(&again).ifaces.keys().cloned().collect();
+            prop_assert_eq!(again, names);
         }
     }
 
