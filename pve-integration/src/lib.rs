@@ -8,6 +8,7 @@ pub mod calendar;
 pub mod cluster_lock;
 pub mod console;
 pub mod ct_config;
+pub mod datacenter;
 pub mod exit;
 mod file_lock;
 pub mod firewall;

@@ -12,6 +12,7 @@ mod error;
 mod image_file;
 mod list;
 mod multi_mount;
+mod reassign;
 mod section_file;
 mod spool;
 mod volume_name;

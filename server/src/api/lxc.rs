@@ -4,6 +4,7 @@ mod clone;
 mod config;
 mod console;
 mod create;
+mod datacenter;
 mod firewall;
 mod interfaces;
 mod migrate;

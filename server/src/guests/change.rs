@@ -183,7 +183,6 @@ fn normal(
             Err(GuestError::die(format!("unable to modify read-only option: '{key}'")))
         }
         "nameserver" | "searchdomain" => Ok(split_list(value).join(" ")),
-        "tags" => Ok(unique_tags(value)),
         "cpuunits" => Ok(clamp_cpuunits(value, facts.cgroup_v2)),
         _ => Ok(value.to_owned()),
     }
@@ -218,11 +217,6 @@ pub(crate) fn split_list(text: &str) -> Vec<String> {
         false => matches!(c, ',' | ';') || c.is_whitespace(),
     };
     text.split(is_separator).filter(|part| !part.is_empty()).map(str::to_owned).collect()
-}
-
-fn unique_tags(value: &str) -> String {
-    let tags: BTreeSet<String> = split_list(value).iter().map(|tag| tag.to_lowercase()).collect();
-    tags.into_iter().collect::<Vec<_>>().join(";")
 }
 
 pub(crate) fn clamp_cpuunits(value: &str, cgroup_v2: bool) -> String {

@@ -1,5 +1,5 @@
-//! A disk goes to another storage. As `move_volume` of pve-container's `PVE/API2/LXC.pm`, without
-//! its other half, which hands a disk to another container.
+//! A disk goes to another storage. As `move_volume` of pve-container's `PVE/API2/LXC.pm`, whose
+//! other half, a disk handed to another container, is `reassign`.
 
 use openapi::{AuthId, StorageId, Upid, Vmid, VolumeId};
 use pve_integration::ct_config::{ContainerConfig, MountPoint, MountSource};

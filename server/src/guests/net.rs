@@ -37,6 +37,16 @@ pub(crate) fn normal(key: &str, value: &str) -> Result<String, GuestError> {
     property_string::print(keys, &values).map_err(|err| wrong(&err))
 }
 
+/// With an address that begins as datacenter.cfg says, if it has none.
+pub(crate) fn with_mac_prefix(value: &str, prefix: &str) -> String {
+    if value.split(',').any(|part| part.trim_start().starts_with("hwaddr=")) {
+        return value.to_owned();
+    }
+    let mac = random_mac();
+    let rest = mac.get(prefix.len()..).unwrap_or_default();
+    format!("{value},hwaddr={}{rest}", prefix.to_uppercase())
+}
+
 /// The same interface with a hardware address of its own, for a copy.
 pub(super) fn with_new_address(key: &str, value: &str) -> Result<String, GuestError> {
     let parts = value.split(',').filter(|part| !part.starts_with("hwaddr="));

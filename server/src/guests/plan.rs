@@ -187,7 +187,7 @@ mod tests {
     fn stores_what_was_given() {
         let plan = plan(&json!({
             "cores": 2, "memory": 64, "swap": 0, "hostname": "web", "unprivileged": 0, "start": 1,
-            "tags": "B;a", "cpuunits": 50000, "entrypoint": "/bin/sleep 1",
+            "tags": "a;b", "cpuunits": 50000, "entrypoint": "/bin/sleep 1",
         }))
         .unwrap();
 

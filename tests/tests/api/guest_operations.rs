@@ -326,3 +326,41 @@ fn the_next_daemon_ends_what_a_killed_one_began() {
         ]
     );
 }
+
+#[test]
+fn a_volume_is_handed_to_another_container() {
+    let daemon = world();
+    let config = "arch: amd64\nhostname: other\nmemory: 256\nostype: unmanaged\n\
+        rootfs: local:200/vm-200-disk-0.raw,size=16M\n";
+    fs_err::write(daemon.config_path(200), config).unwrap();
+    let extra = "mp1: local:100/vm-100-disk-7.raw,mp=/srv,size=16M\n";
+    let old = fs_err::read_to_string(daemon.config_path(100)).unwrap();
+    fs_err::write(daemon.config_path(100), old + extra).unwrap();
+    let image = volume(&daemon, "local:100/vm-100-disk-7.raw");
+    fs_err::write(&image, "an image").unwrap();
+    let hand = |volume: &str, more: &[(&str, &str)]| {
+        let all = [&[("volume", volume), ("target-vmid", "200")], more].concat();
+        daemon.post("/nodes/pve1/lxc/100/move_volume", &all)
+    };
+    assert_eq!(hand("rootfs", &[]).line(), "500 Cannot move to/from 'rootfs'");
+    assert_eq!(
+        hand("mp0", &[]).line(),
+        "500 Storage does not support moving of this disk to another container"
+    );
+    assert_eq!(
+        hand("mp1", &[("target-digest", "0000")]).line(),
+        "500 Container 200: detected modified configuration - file changed by other user? Try again."
+    );
+
+    let upid = hand("mp1", &[("target-volume", "mp3")]).data();
+    let upid = upid.as_str().unwrap();
+
+    assert!(upid.contains(":move_volume:100-mp1>200-mp3:"), "{upid}");
+    let task = daemon.task_of(&upid.replace('>', "%3E"));
+    assert!(task.ok().ends_with("target container '200' updated with 'mp3'\nTASK OK"));
+    assert!(daemon.guest(100).config().get("mp1").is_none() && !image.exists());
+    let moved = daemon.guest(200).config()["mp3"].as_str().unwrap().to_owned();
+    assert!(moved.ends_with(",mp=/srv,size=16M"), "{moved}");
+    let there = volume(&daemon, moved.split(',').next().unwrap());
+    assert_eq!(fs_err::read_to_string(there).unwrap(), "an image");
+}

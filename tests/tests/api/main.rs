@@ -33,6 +33,7 @@ mod schemathesis;
 mod settings;
 mod storage;
 mod storage_config;
+mod tags;
 mod users;
 
 use tests::{Builder, Daemon, SHA256_OF_SECRET_WORD};

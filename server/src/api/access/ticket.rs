@@ -133,6 +133,10 @@ fn form(given: &BTreeMap<String, Value>) -> String {
 /// The same words whatever it was: they must not tell which users there are. The log has the cause.
 fn unauthorized(refused: &Refused) -> ApiError {
     tracing::warn!(error = %refused, "login refused: {refused}");
+    if let Refused::Auth(err @ AuthError::SecondFactor(_)) = refused {
+        // The password was right, so it is no secret from this one what is missing.
+        return ApiError::new(StatusCode::UNAUTHORIZED, err);
+    }
     ApiError::new(StatusCode::UNAUTHORIZED, "authentication failure")
 }
 

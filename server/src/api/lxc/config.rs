@@ -5,6 +5,7 @@ use openapi::Privilege;
 use openapi::answer::{ConfigAnswer, ErrorBody, PendingRow};
 use serde::Deserialize;
 
+use super::datacenter::{self, require_tags};
 use super::is_set;
 use super::rights::{Changes, Rights};
 use crate::app::App;
@@ -90,6 +91,8 @@ pub(super) async fn update(
     guest: GuestPath,
     AllParams(params): AllParams,
 ) -> Result<Data<Option<String>>, ApiError> {
+    let rules = datacenter::read(&app);
+    let params = datacenter::applied(&rules, &params);
     let change = Change::from_params(params.iter());
     // An empty list to delete is an option, too.
     let named = |name: &String| !matches!(name.as_str(), "digest" | "node" | "vmid");
@@ -98,14 +101,21 @@ pub(super) async fn update(
     }
     let digest = params.get("digest").and_then(|digest| digest.as_str()).map(str::to_owned);
     let old = app.guests().changeable(guest.vmid, digest.as_deref()).await?;
+    let tags = old.config.get("tags").unwrap_or_default();
     let (old, unprivileged) = (Some(&old.config), old.config.unprivileged());
     let rights = Rights { caller: &caller, vmid: guest.vmid, pool: None };
     let none = std::collections::BTreeMap::new();
     for delete in [&change.delete, &change.revert] {
         rights.require_changes(Changes { old, set: &none, delete, unprivileged })?;
+        if delete.iter().any(|key| key == "tags") {
+            require_tags(&app, &caller, &rules, tags, "").await?;
+        }
     }
     change.check_names()?;
     rights.require_changes(Changes { old, set: &change.set, delete: &[], unprivileged })?;
+    if let Some(new) = change.set.get("tags") {
+        require_tags(&app, &caller, &rules, tags, new).await?;
+    }
     app.guests().change(guest.vmid, change, digest).await?;
     Ok(Data::new(None))
 }

@@ -5,6 +5,7 @@ use openapi::answer::ErrorBody;
 use openapi::{Privilege, Upid, Vmid};
 use serde_json::{Map, Value};
 
+use super::datacenter::{self, require_tags};
 use super::rights::{Changes, Rights};
 use crate::app::App;
 use crate::envelope::Data;
@@ -25,6 +26,8 @@ pub(super) async fn create(
     _: LocalNode,
     AllParams(params): AllParams,
 ) -> Result<Data<Upid>, ApiError> {
+    let rules = datacenter::read(&app);
+    let params = datacenter::applied(&rules, &params);
     let text = |name: &str| params.get(name).and_then(|value| value.as_str());
     let flag = |name: &str| params.get(name).and_then(|value| value.as_u64()).map(|on| on == 1);
     let unprivileged = flag("unprivileged").unwrap_or(true);
@@ -43,6 +46,9 @@ pub(super) async fn create(
     rights.require_create()?;
     let given = Change::from_params(params.iter());
     rights.require_changes(Changes { old: None, set: &given.set, delete: &[], unprivileged })?;
+    if let Some(tags) = given.set.get("tags") {
+        require_tags(&app, &caller, &rules, "", tags).await?;
+    }
     let plan = Plan::new(&params, app.guests().cgroup_v2())?;
     rights.require_template(&plan.template)?;
     app.guests().check_storages(&plan).await?;

@@ -109,7 +109,10 @@ impl Rights<'_> {
             Rule::Disk => self.require_disk(new),
             Rule::Net => self.require_net(old, new),
             Rule::Features => self.require_features(old, new, changes.unprivileged),
-            Rule::Tags => self.require(Privilege::VmConfigOptions),
+            // On the guest itself: PVE asks no pool here. The tags have rules of their own.
+            Rule::Tags => {
+                self.caller.require(Privilege::VmConfigOptions, &format!("/vms/{}", self.vmid))
+            }
             Rule::Elsewhere => Ok(()),
         }
     }

@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::{Caller, GuestPath, Params};
-use crate::guests::{GuestError, Move};
+use crate::guests::{GuestError, Move, Reassign};
 
 #[derive(Deserialize)]
 pub(super) struct MoveParams {
@@ -18,11 +18,15 @@ pub(super) struct MoveParams {
     storage: Option<StorageId>,
     #[serde(rename = "target-vmid")]
     target: Option<Vmid>,
+    #[serde(rename = "target-volume")]
+    target_volume: Option<String>,
+    #[serde(rename = "target-digest")]
+    target_digest: Option<String>,
     delete: Option<u8>,
     digest: Option<String>,
 }
 
-/// Move a disk to another storage.
+/// Move a disk to another storage, or to another container.
 #[utoipa::path(
     post, path = "/nodes/{node}/lxc/{vmid}/move_volume", tag = "lxc",
     responses(
@@ -40,9 +44,22 @@ pub(super) async fn move_volume(
         (Some(_), Some(_)) => {
             return Err(ApiError::die("either set storage or target-vmid, but not both"));
         }
-        (None, Some(_)) => {
-            let text = "moving a volume to another container is not supported yet";
-            return Err(ApiError::die(text));
+        (None, Some(target)) => {
+            if !caller.is_root() {
+                caller.require(Privilege::VmConfigDisk, &format!("/vms/{target}"))?;
+            }
+            let what = Reassign {
+                vmid: guest.vmid,
+                target_volume: params.target_volume.unwrap_or_else(|| params.volume.clone()),
+                volume: params.volume,
+                target,
+                digest: params.digest,
+                target_digest: params.target_digest,
+            };
+            let storage = app.guests().check_reassign(what.clone()).await?;
+            let path = format!("/storage/{storage}");
+            caller.require(Privilege::DatastoreAllocateSpace, &path)?;
+            return Ok(Data::new(app.guests().reassign(what, caller.auth())?));
         }
         (None, None) => {
             let text = "both 'storage' and 'target-vmid' missing, either needs to be set";

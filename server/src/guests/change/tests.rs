@@ -90,7 +90,6 @@ fn leaves_another_containers_volume_alone() {
 }
 
 #[rstest]
-#[case::tags("tags", "b;A;b", "a;b")]
 #[case::nameserver("nameserver", "1.2.3.4,5.6.7.8", "1.2.3.4 5.6.7.8")]
 #[case::cpuunits("cpuunits", "500000", "10000")]
 #[case::cpulimit("cpulimit", "0.5", "0.5")]
