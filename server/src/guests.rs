@@ -4,6 +4,7 @@
 //! is never held across an `.await`.
 
 mod apply;
+mod archive;
 mod backup;
 mod bulk;
 mod change;
@@ -51,6 +52,7 @@ use crate::runtime::{Crun, Monitor};
 use crate::stats::CpuMeter;
 use crate::tasks::{TaskLog, Tasks};
 
+pub(crate) use archive::Archive;
 pub(crate) use backup::{BackupRun, Member};
 pub(crate) use bulk::{Batch, Ending};
 pub(crate) use change::{Change, is_indexed, new_size_gib, split_list, text as as_text};

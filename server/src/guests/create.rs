@@ -62,12 +62,11 @@ impl Guests {
         .await
     }
 
-    /// That the template's storage and those of the disks are there, and take containers.
+    /// That the disks' storages are there, and take containers.
     pub(crate) async fn check_storages(&self, plan: &Plan) -> Result<(), GuestError> {
-        let (template, storages) = (plan.template.storage().clone(), plan.storages());
+        let storages = plan.storages();
         self.blocking(move |guests| {
             let known = Storages::read(&guests.0.root, &guests.0.node)?;
-            drop(known.require(&template)?);
             storages.iter().try_for_each(|storage| known.require_rootdir(storage))
         })
         .await
@@ -182,7 +181,7 @@ impl Guests {
         log: &TaskLog,
     ) -> Result<(PathBuf, ContainerConfig), GuestError> {
         let storages = Storages::read(&self.0.root, &self.0.node)?;
-        let archive = storages.template(&plan.template)?;
+        let archive = storages.archive(&plan.archive)?;
         let mut config = plan.config.clone();
         for disk in &plan.disks {
             let value = match &disk.source {

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::GuestError;
 use super::apply::Host;
+use super::archive::Archive;
 use super::change::{Change, Facts, is_indexed, new_size_gib, text};
 use super::disk::Disk;
 use super::filling::Filling;
@@ -23,8 +24,7 @@ const DEFAULT_SWAP: &str = "512";
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) vmid: Vmid,
-    /// The template's volume.
-    pub(crate) template: VolumeId,
+    pub(crate) archive: Archive,
     /// `rootfs` first, then `mpN`.
     pub(crate) disks: Vec<Disk>,
     /// All keys but those of disks, as they are stored.
@@ -46,7 +46,6 @@ impl Plan {
         if flag("restore") {
             return Err(GuestError::die("restoring a backup is not supported yet"));
         }
-        let template = template(&given("ostemplate").unwrap_or_default())?;
         let storage = given("storage").unwrap_or_else(|| "local".to_owned());
         let mut values: BTreeMap<String, String> = BTreeMap::new();
         let mut disks: BTreeMap<String, String> = BTreeMap::new();
@@ -79,7 +78,7 @@ impl Plan {
         }
         Ok(Self {
             vmid,
-            template,
+            archive: Archive::named(&given("ostemplate").unwrap_or_default()),
             disks,
             config,
             unprivileged,
@@ -136,12 +135,6 @@ impl Host for NoDisks {
     fn has_bridge(&self, _: &str) -> bool {
         true
     }
-}
-
-fn template(text: &str) -> Result<VolumeId, GuestError> {
-    // PVE's text, but for the line number of its own source.
-    let refused = || GuestError::die("Only root can pass arbitrary filesystem paths.");
-    text.parse().map_err(|_| refused())
 }
 
 #[cfg(test)]
@@ -205,8 +198,6 @@ mod tests {
         json!({"mp0": "local:1,mp=/x"}),
         "mount points configured, but 'rootfs' not set - aborting"
     )]
-    #[case::path(json!({"ostemplate": "/etc/passwd"}), "Only root can pass arbitrary filesystem paths.")]
-    #[case::no_volume(json!({"ostemplate": "foo"}), "Only root can pass arbitrary filesystem paths.")]
     #[case::restore(json!({"restore": 1}), "restoring a backup is not supported yet")]
     fn refuses(#[case] params: Value, #[case] message: &str) {
         assert_eq!(plan(&params).unwrap_err().to_string(), message);

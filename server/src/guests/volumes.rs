@@ -74,16 +74,9 @@ impl<'a> Storages<'a> {
         Err(GuestError::param("storage", text))
     }
 
-    /// Where a template lies that must be there.
-    pub(super) fn template(&self, volume: &VolumeId) -> Result<PathBuf, GuestError> {
-        let storage = self.require(volume.storage())?;
-        match volume.name().parse()? {
-            VolumeName::File { content: ContentType::Vztmpl, .. } => {}
-            VolumeName::File { .. } | VolumeName::Image { .. } => {
-                return Err(GuestError::die(format!("volume '{volume}' is no container template")));
-            }
-        }
-        Ok(storage.existing(volume)?.path)
+    /// A path of the host as this daemon sees it.
+    pub(super) fn below(&self, path: &str) -> PathBuf {
+        self.root.below(path)
     }
 
     /// As `check_hookscript` of pve-guest-common's `PVE/GuestHelpers.pm`.
@@ -197,24 +190,6 @@ mod tests {
     #[case(0.001, 4 << 20)]
     fn sizes_are_gib(#[case] gib: f64, #[case] expected: u64) {
         assert_eq!(bytes(gib), expected);
-    }
-
-    #[test]
-    fn a_template_must_be_there() {
-        let (_dir, root, node) = world();
-        let storages = Storages::read(&root, &node).unwrap();
-        let template =
-            |text: &str| storages.template(&text.parse().unwrap()).unwrap_err().to_string();
-
-        assert_eq!(
-            template("local:vztmpl/x.tar.gz"),
-            "volume 'local:vztmpl/x.tar.gz' does not exist"
-        );
-        assert_eq!(template("nope:vztmpl/x.tar.gz"), "storage 'nope' does not exist");
-        assert_eq!(
-            template("local:iso/x.iso"),
-            "volume 'local:iso/x.iso' is no container template"
-        );
     }
 
     #[test]

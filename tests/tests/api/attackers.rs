@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use tests::Daemon;
 
+pub(crate) use credentials::as_root;
+
 /// It still answers those who may ask, and at once.
 fn assert_well(daemon: &Daemon) {
     let begun = Instant::now();

@@ -3,6 +3,7 @@
 use rstest::rstest;
 use serde_json::json;
 
+use crate::attackers::as_root;
 use crate::{ANN, with_guest, with_users};
 
 const NEW: [(&str, &str); 2] = [("vmid", "200"), ("ostemplate", "local:vztmpl/x.tar.gz")];
@@ -20,6 +21,35 @@ const ROOT_ONLY: &str =
 fn refuses_at_once(#[case] more: &[(&str, &str)], #[case] line: &str) {
     let daemon = with_users().start();
     assert_eq!(daemon.post("/nodes/pve1/lxc", &[&NEW, more].concat()).line(), line);
+    assert!(!daemon.config_path(200).exists());
+}
+
+#[rstest]
+#[case::other_content(
+    "local:iso/x.iso",
+    "500 unable to use volume local:iso/x.iso - content type needs to be 'vztmpl'"
+)]
+#[case::no_volume_name("local:x.tar", "500 unable to parse directory volume name 'x.tar'")]
+#[case::unknown_storage("nope:vztmpl/x.tar", "500 storage 'nope' does not exist")]
+#[case::pipe("-", "500 pipe requires cli environment")]
+#[case::path("/srv/x.tar.gz", "500 Only root can pass arbitrary filesystem paths.")]
+fn refuses_what_is_no_template(#[case] archive: &str, #[case] line: &str) {
+    let daemon = with_users().start();
+    let reply = daemon.post("/nodes/pve1/lxc", &[("vmid", "200"), ("ostemplate", archive)]);
+    assert_eq!(reply.line(), line);
+    assert!(!daemon.config_path(200).exists());
+}
+
+#[rstest]
+#[case("/srv/none.tar.gz", "can't find file '/srv/none.tar.gz'")]
+#[case("/srv/notes", "file does not look like a template archive: ")]
+#[case("/srv/x.tar.rar", "unrecognized compression format: .rar")]
+fn root_itself_may_name_any_path(#[case] path: &str, #[case] error: &str) {
+    let daemon = with_users().file("srv/notes", "x").file("srv/x.tar.rar", "x").start();
+    let reply =
+        as_root(&daemon, "POST", "/nodes/pve1/lxc", &[("vmid", "200"), ("ostemplate", path)]);
+    let failed = daemon.task(&reply).failed();
+    assert!(failed.starts_with(&format!("unable to create CT 200 - {error}")), "{failed}");
     assert!(!daemon.config_path(200).exists());
 }
 

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use openapi::answer::ErrorBody;
 use openapi::{Privilege, Upid, Vmid};
+use pve_integration::storage::ContentType;
 use serde_json::{Map, Value};
 
 use super::datacenter::{self, require_tags};
@@ -11,7 +12,7 @@ use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::{AllParams, Caller, LocalNode};
-use crate::guests::{Change, Filling, GuestError, Plan};
+use crate::guests::{Archive, Change, Filling, GuestError, Plan};
 
 /// Create a container from a template.
 #[utoipa::path(
@@ -49,8 +50,10 @@ pub(super) async fn create(
     if let Some(tags) = given.set.get("tags") {
         require_tags(&app, &caller, &rules, "", tags).await?;
     }
+    let archive = Archive::named(text("ostemplate").unwrap_or_default());
+    let storages = app.storages()?;
+    rights.require_archive(&storages, &archive, ContentType::Vztmpl)?;
     let plan = Plan::new(&params, app.guests().cgroup_v2())?;
-    rights.require_template(&plan.template)?;
     app.guests().check_storages(&plan).await?;
     for storage in plan.storages() {
         caller.require(Privilege::DatastoreAllocateSpace, &format!("/storage/{storage}"))?;

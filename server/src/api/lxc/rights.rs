@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use openapi::{Privilege, Vmid, VolumeId};
 use pve_integration::ct_config::ContainerConfig;
+use pve_integration::storage::{ContentType, StorageConfig, VolumeName};
 
+use crate::api::storage::require_access;
 use crate::error::ApiError;
 use crate::extract::Caller;
-use crate::guests::{is_indexed, new_size_gib, split_list};
+use crate::guests::{Archive, is_indexed, new_size_gib, split_list};
 
 pub(super) struct Rights<'a> {
     pub(super) caller: &'a Caller,
@@ -77,9 +79,32 @@ impl Rights<'_> {
         })
     }
 
-    pub(super) fn require_template(&self, template: &VolumeId) -> Result<(), ApiError> {
-        let any = [Privilege::DatastoreAllocateSpace, Privilege::DatastoreAudit];
-        self.caller.require_any(&any, &format!("/storage/{}", template.storage()))
+    /// Pve-storage's `check_volume_access` for what the guest is made from.
+    pub(super) fn require_archive(
+        &self,
+        storages: &StorageConfig,
+        archive: &Archive,
+        wanted: ContentType,
+    ) -> Result<(), ApiError> {
+        let volume = match archive {
+            Archive::Volume(volume) => volume,
+            Archive::Pipe => return Err(ApiError::die("pipe requires cli environment")),
+            Archive::Path(_) if self.caller.is_root() => return Ok(()),
+            // PVE's text, but for the line number of its own source.
+            Archive::Path(_) => {
+                return Err(ApiError::die("Only root can pass arbitrary filesystem paths."));
+            }
+        };
+        storages.get(volume.storage())?;
+        let name: VolumeName = volume.name().parse()?;
+        if name.content() != wanted {
+            let wanted = wanted.as_str();
+            return Err(ApiError::die(format_args!(
+                "unable to use volume {volume} - content type needs to be '{wanted}'"
+            )));
+        }
+        // The guest's own is its owner's to use.
+        if name.owner() == Some(self.vmid) { Ok(()) } else { require_access(self.caller, volume) }
     }
 
     pub(super) fn require_changes(&self, changes: Changes<'_>) -> Result<(), ApiError> {

@@ -167,10 +167,7 @@ fn a_ticket_is_as_good_as_its_user_is_now() {
     let (ticket, _) = login(&daemon, "joe@pve");
     // A new password ends no session, on PVE as here: the signature is all there is to a ticket.
     let fields = [("userid", "joe@pve"), ("password", "another-word")];
-    let (root, csrf) = (signed_root(&daemon), csrf_of(&daemon, "root@pam", now()));
-    let cookie = format!("PVEAuthCookie={root}");
-    let headers = [("Cookie", cookie.as_str()), ("CSRFPreventionToken", csrf.as_str())];
-    let changed = daemon.request_as(&headers, "PUT", "/access/password", &fields);
+    let changed = as_root(&daemon, "PUT", "/access/password", &fields);
     assert_eq!(changed.line(), "200 OK", "{}", changed.text());
     assert_eq!(read(&daemon, &ticket).line(), "200 OK");
 
@@ -181,6 +178,19 @@ fn a_ticket_is_as_good_as_its_user_is_now() {
     assert_eq!(read(&daemon, &ticket).line(), "200 OK");
     daemon.delete("/access/users/joe@pve").data();
     assert_eq!(read(&daemon, &ticket).line(), FAILED);
+}
+
+/// As root@pam itself, of whom a token is not enough for everything.
+pub(crate) fn as_root(
+    daemon: &Daemon,
+    method: &str,
+    path: &str,
+    parameters: &[(&str, &str)],
+) -> Reply {
+    let csrf = csrf_of(daemon, "root@pam", now());
+    let cookie = format!("PVEAuthCookie={}", signed_root(daemon));
+    let headers = [("Cookie", cookie.as_str()), ("CSRFPreventionToken", csrf.as_str())];
+    daemon.request_as(&headers, method, path, parameters)
 }
 
 fn signed_root(daemon: &Daemon) -> String {
