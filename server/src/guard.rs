@@ -43,6 +43,9 @@ const UNAUTHORIZED_DELAY: Duration = Duration::from_secs(3);
 /// Served beside the API, to anyone: it says what the program can do, not what it holds.
 pub(crate) const DOCUMENT: &str = "/api2/openapi.json";
 
+/// Served here, and still asked of pveproxy where there is one.
+const PVE_KNOWS_BETTER: [&str; 1] = ["/nodes/{node}/report"];
+
 /// All that a handler sees of a request's headers: the wish to become a websocket.
 const HANDSHAKE: [HeaderName; 5] = [
     header::CONNECTION,
@@ -172,14 +175,15 @@ impl Guard {
     }
 
     /// What is not served here is pveproxy's, where there is one: what we have no handler for, the
-    /// other nodes, and the pages for people.
+    /// other nodes, what PVE tells of itself, and the pages for people.
     fn asks_pve(&self, target: &Target, parts: &Parts) -> Option<&PveProxy> {
         let pveproxy = self.app.pveproxy().filter(|_| !came_from_us(&parts.headers))?;
         let Target::Api { format, path } = target else { return Some(pveproxy) };
         let Some(found) = self.routes.find(&parts.method, path) else { return Some(pveproxy) };
         let ours = |node: &str| node == "localhost" || node == self.app.node().as_str();
         let elsewhere = found.variable("node").is_some_and(|node| !ours(node));
-        (elsewhere || Format::named(format).is_none()).then_some(pveproxy)
+        let knows_better = PVE_KNOWS_BETTER.contains(&found.method.path);
+        (elsewhere || knows_better || Format::named(format).is_none()).then_some(pveproxy)
     }
 
     async fn call(

@@ -4,6 +4,7 @@ mod appliances;
 mod change;
 mod machine;
 mod network;
+mod report;
 mod settings;
 mod tags;
 mod url;
@@ -33,6 +34,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .routes(routes!(node_index))
         .routes(routes!(node_status, machine::node_power))
         .routes(routes!(machine::node_syslog))
+        .routes(routes!(report::node_report))
         .routes(routes!(machine::node_termproxy))
         .routes(routes!(machine::node_vncshell))
         .routes(routes!(machine::node_vncwebsocket))

@@ -39,6 +39,22 @@ fn the_clock_and_the_subscription() {
     assert_eq!(daemon.get("/nodes/pve1/config").data(), json!({}));
 }
 
+#[test]
+fn the_report_has_the_guests_and_no_secrets() {
+    let daemon = crate::with_guest().start();
+    let report = daemon.get("/nodes/pve1/report").data();
+    let report = report.as_str().unwrap();
+    assert!(
+        report.starts_with("\n==== general system info ====\n\n# cat /etc/hosts\n"),
+        "{report}"
+    );
+    let guest = "# cat /etc/pve/nodes/pve1/lxc/100.conf\narch: amd64\n";
+    assert!(report.contains(guest), "{report}");
+    let storage = "\n==== info about storage ====\n\n# cat /etc/pve/storage.cfg\n";
+    assert!(report.contains(storage), "{report}");
+    assert!(!report.contains("11111111-2222"), "a token's secret: {report}");
+}
+
 /// Answers one request with `response`.
 fn serve_once(response: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -21,7 +21,7 @@ use crate::extract::{Caller, LocalNode, Params};
 /// So that the answer reaches the client.
 const POWER_DELAY: Duration = Duration::from_secs(2);
 
-fn is_machine(app: &App) -> bool {
+pub(super) fn is_machine(app: &App) -> bool {
     app.root().prefix() == Path::new("/")
 }
 
