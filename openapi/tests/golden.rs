@@ -88,9 +88,9 @@ fn fields(request: &Recorded) -> Option<Vec<(String, Raw)>> {
         request.content_type.as_deref().is_some_and(|kind| kind.starts_with("application/json"));
     Some(match &request.body {
         None | Some(Value::Null) => Vec::new(),
-        Some(Value::String(text)) if json => parse_json(text.as_bytes()).ok()?.unwrap_or_default(),
+        Some(Value::String(text)) if json => parse_json(text.as_bytes()).ok()?,
         Some(Value::String(text)) => parse_form(text),
-        Some(body) if json => parse_json(body.to_string().as_bytes()).unwrap().unwrap(),
+        Some(body) if json => parse_json(body.to_string().as_bytes()).unwrap(),
         Some(Value::Object(form)) => form
             .iter()
             .map(|(name, value)| match value {

@@ -44,9 +44,12 @@ impl Refusal {
         Self::new(StatusCode::VARIANT_ALSO_NEGOTIATES, message)
     }
 
-    /// As Perl's `die`, whose newline stays in the body.
     pub(crate) fn no_such_file(path: &str) -> Self {
-        let reason = format!("no such file '{path}'");
+        Self::die(format!("no such file '{path}'"))
+    }
+
+    /// As Perl's `die`, whose newline stays in the body.
+    pub(crate) fn die(reason: String) -> Self {
         let body = format!("{reason}\n");
         Self { status: StatusCode::INTERNAL_SERVER_ERROR, reason, body, location: None }
     }

@@ -63,10 +63,27 @@ fn decode(text: &str) -> String {
     percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
 }
 
-/// Take a JSON body apart. `None` if it is JSON, but no object.
-pub fn parse_json(body: &[u8]) -> Result<Option<Vec<(String, Raw)>>, serde_json::Error> {
-    let Value::Object(fields) = serde_json::from_slice(body)? else { return Ok(None) };
-    Ok(Some(fields.into_iter().map(|(name, value)| (name, Raw::Json(value))).collect()))
+/// Why a JSON body has no parameters.
+#[derive(Debug, thiserror::Error)]
+pub enum JsonError {
+    #[error(transparent)]
+    Broken(#[from] serde_json::Error),
+    #[error("JSON, but no object")]
+    NoObject(Value),
+}
+
+/// Take a JSON body apart.
+pub fn parse_json(body: &[u8]) -> Result<Vec<(String, Raw)>, JsonError> {
+    match serde_json::from_slice(body)? {
+        Value::Object(fields) => {
+            Ok(fields.into_iter().map(|(name, value)| (name, Raw::Json(value))).collect())
+        }
+        other @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)) => Err(JsonError::NoObject(other)),
+    }
 }
 
 /// Make one of path, query and body: the query wins over the body, the path over both (who sends

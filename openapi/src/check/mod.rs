@@ -9,6 +9,7 @@
 //!
 //! Where Perl's order is that of a hash, names are sorted here.
 
+mod broken_json;
 mod input;
 
 use std::borrow::Cow;
@@ -16,7 +17,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Number, Value};
 
-pub use input::{Given, Input, Raw, conflicts, merge, parse_form, parse_json};
+pub use broken_json::why_broken;
+pub use input::{Given, Input, JsonError, Raw, conflicts, merge, parse_form, parse_json};
 
 use crate::format;
 use crate::property_string;

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use openapi::check::{Input, check, parse_form, parse_json};
+use openapi::check::{Input, check, parse_form, parse_json, why_broken};
 use openapi::schema::methods;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -11,7 +11,8 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _checked = check(method, Input { path: &path, query: Vec::new(), body: parse_form(text) });
     }
-    if let Ok(Some(body)) = parse_json(bytes) {
+    why_broken(bytes);
+    if let Ok(body) = parse_json(bytes) {
         let _checked = check(method, Input { path: &path, query: Vec::new(), body });
     }
 });
