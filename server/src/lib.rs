@@ -23,6 +23,7 @@ pub mod guests;
 mod host_status;
 pub mod listen;
 mod metrics;
+mod packing;
 pub mod pveproxy;
 mod refusal;
 pub mod router;

@@ -220,6 +220,7 @@ impl Server {
             http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_PATIENCE)
+                .title_case_headers(true)
                 .max_headers(MAX_HEADERS)
                 .max_header_size(MAX_HEADER_BYTES)
                 .serve_connection(

@@ -2,23 +2,18 @@
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version, header};
+use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
-use tower_http::CompressionLevel;
-use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::{Predicate as _, SizeAbove};
 use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::api;
 use crate::app::App;
 use crate::guard::{self, Guard};
+use crate::packing;
 use crate::pveproxy::Forwarded;
 use crate::routes::Routes;
-
-/// PVE compresses what is longer.
-const COMPRESS_ABOVE: u64 = 1024;
 
 fn handlers() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(about())
@@ -47,12 +42,7 @@ pub fn router(app: &App) -> Router {
     Router::new()
         .fallback(guard::serve)
         .with_state(guard)
-        .layer(
-            CompressionLayer::new()
-                .gzip(true)
-                .quality(CompressionLevel::Fastest) // better ones take longer than the answer did
-                .compress_when(SizeAbove::new(COMPRESS_ABOVE).and(is_ours)),
-        )
+        .layer(from_fn(packing::pack))
         .layer(from_fn(add_headers))
 }
 
@@ -73,11 +63,6 @@ fn about() -> OpenApi {
     OpenApiBuilder::new().info(info).build()
 }
 
-/// pveproxy compressed what it wanted to.
-fn is_ours(_: StatusCode, _: Version, _: &HeaderMap, extensions: &Extensions) -> bool {
-    extensions.get::<Forwarded>().is_none()
-}
-
 /// What pveproxy says with every answer, and no more. hyper adds `Date`.
 async fn add_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
@@ -85,7 +70,6 @@ async fn add_headers(request: Request, next: Next) -> Response {
         return response; // it has pveproxy's own
     }
     let headers = response.headers_mut();
-    headers.remove(header::VARY);
     headers.insert(header::SERVER, HeaderValue::from_static("pve-api-daemon/3.0"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=0"));
     headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));

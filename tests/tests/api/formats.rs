@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use rstest::rstest;
-use tests::{Client, Daemon, Reply, form};
+use tests::{Client, Daemon, Reply, form, send_raw};
 
 use crate::{ROOT, with_guest};
 
@@ -35,6 +35,38 @@ fn each_has_its_type(#[case] format: &str, #[case] kind: &str) {
     let hidden = format == "htmljs";
     let line = "500 Configuration file 'nodes/pve1/lxc/999.conf' does not exist";
     assert_eq!(missing.line(), if hidden { "200 OK" } else { line });
+}
+
+#[rstest]
+#[case::gzip("gzip, deflate", Some("gzip"), b"\x1f\x8b")]
+#[case::gzip_rather("deflate, gzip", Some("gzip"), b"\x1f\x8b")]
+#[case::deflate("deflate", Some("deflate"), b"\x78")]
+#[case::neither("br, zstd", None, b"{\"")]
+fn what_is_long_is_packed(
+    #[case] accept: &str,
+    #[case] coding: Option<&str>,
+    #[case] start: &[u8],
+) {
+    let daemon = with_guest().start();
+    let token = format!("PVEAPIToken={ROOT}");
+    let headers = [("Authorization", token.as_str()), ("Accept-Encoding", accept)];
+    let mut client = Client::new(daemon.address());
+    let long = client.request("GET /api2/json/access/permissions", &headers, b"");
+    assert_eq!((long.header("content-encoding"), &long.body[..start.len()]), (coding, start));
+    assert_eq!(long.header("content-length"), Some(long.body.len().to_string().as_str()));
+    let short = client.request("GET /api2/json/version", &headers, b"");
+    assert_eq!((short.header("content-encoding"), short.header("vary")), (None, None));
+}
+
+/// Scripts that look for them with grep are not rare.
+#[test]
+fn headers_are_written_as_pveproxy_writes_them() {
+    let daemon = with_guest().start();
+    let request = b"GET /api2/json/access/domains HTTP/1.1\r\nConnection: close\r\n\r\n";
+    let answer = String::from_utf8(send_raw(daemon.address(), request)).unwrap();
+    for line in ["Content-Type: application/json;charset=UTF-8", "Connection: close"] {
+        assert!(answer.contains(&format!("\r\n{line}\r\n")), "{answer}");
+    }
 }
 
 #[test]
