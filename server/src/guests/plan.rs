@@ -2,6 +2,7 @@
 //! checks of privileges are the handler's, the work is `create`'s.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use openapi::{StorageId, Vmid, VolumeId};
 use pve_integration::bundle::Setting;
@@ -14,6 +15,7 @@ use super::archive::Archive;
 use super::change::{Change, Facts, is_indexed, new_size_gib, text};
 use super::disk::Disk;
 use super::filling::Filling;
+use super::here::check_device;
 
 /// GiB of a root file system that was not asked for.
 const DEFAULT_ROOTFS: &str = "4";
@@ -134,6 +136,10 @@ impl Host for NoDisks {
 
     fn has_bridge(&self, _: &str) -> bool {
         true
+    }
+
+    fn check_device(&self, path: &Path) -> Result<(), GuestError> {
+        check_device(path)
     }
 }
 

@@ -129,15 +129,15 @@ pub(super) fn check_digest(given: Option<&str>, is: &str) -> Result<(), GuestErr
     }
 }
 
-/// The disk's volume, what the config says of its size, and its value.
 /// Upstream parses the text that is not there, and tells what it lacks.
-fn not_there(disk: &str) -> GuestError {
+pub(super) fn not_there(disk: &str) -> GuestError {
     let lacking = if disk == "rootfs" { &["volume"][..] } else { &["mp", "volume"] };
     let complaint = "property is missing and it is not optional";
     let errors = lacking.iter().map(|part| ((*part).to_owned(), complaint.to_owned()));
     GuestError::Format(errors.collect())
 }
 
+/// The disk's volume, what the config says of its size, and its value.
 fn volume(
     config: &ContainerConfig,
     disk: &str,

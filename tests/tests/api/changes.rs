@@ -116,3 +116,15 @@ fn who_is_not_root_may_delete_what_is_not_there() {
         "403 Permission check failed (configuring device passthrough is only allowed for root@pam)";
     assert_eq!(delete("dev0"), refused);
 }
+
+#[test]
+fn paths_of_the_host_are_for_root_alone() {
+    let daemon = world(CONFIG);
+    let put = |mp: &str| daemon.guest(100).put_config(&[("mp0", mp)]).line();
+    for (mp, kind) in [("/srv,mp=/srv", "bind"), ("/dev/loop0,mp=/srv", "device")] {
+        let refused = format!(
+            "403 Permission check failed (mount point type {kind} is only allowed for root@pam)"
+        );
+        assert_eq!(put(mp), refused);
+    }
+}

@@ -202,6 +202,25 @@ fn a_disk_moves_with_or_without_its_source() {
     assert!(complaints["storage"].as_str().unwrap().contains("missing"), "{complaints}");
 }
 
+/// As a resize of one, for upstream parses it before it looks.
+#[test]
+fn a_disk_that_is_not_there_does_not_move() {
+    let daemon = world();
+    for (call, wanted) in
+        [("move_volume", ("volume", "storage", "other")), ("resize", ("disk", "size", "1G"))]
+    {
+        let parameters = [(wanted.0, "mp7"), (wanted.1, wanted.2)];
+        let path = format!("/nodes/pve1/lxc/100/{call}");
+        let reply = match call {
+            "resize" => daemon.put(&path, &parameters),
+            _ => daemon.post(&path, &parameters),
+        };
+        assert_eq!(reply.line(), "500 format error");
+        let missing = "property is missing and it is not optional";
+        assert_eq!(reply.json()["errors"], json!({"mp": missing, "volume": missing}), "{call}");
+    }
+}
+
 #[test]
 fn a_template_has_base_images_and_is_not_started() {
     let daemon = world();

@@ -130,6 +130,45 @@ fn refuses_what_pve_refuses(#[case] params: Value, #[case] message: &str) {
     assert_eq!(applied(&params, false).unwrap_err().to_string(), message);
 }
 
+#[rstest]
+#[case::no_device(json!({"dev0": "/dev/nope"}), "no device")]
+#[case::no_path(json!({"dev0": "mode=0660"}), "Path has to be defined")]
+#[case::id_map(
+    json!({"mp1": "/srv,mp=/x,idmap=u:0:1000:2;u:1:5:1"}),
+    "invalid map entry 'u 1 5 1': container uid 1 is also mapped by entry 'u 0 1000 2'"
+)]
+#[case::storage(json!({"mp1": "other:1,mp=/x"}), "storage 'other' does not exist")]
+fn refuses_what_it_cannot_use(#[case] params: Value, #[case] message: &str) {
+    for running in [false, true] {
+        assert_eq!(applied(&params, running).unwrap_err().to_string(), message);
+    }
+}
+
+#[test]
+fn devices_and_folders_of_the_host_are_stored() {
+    let params =
+        json!({"dev0": "/dev/null,mode=0660", "mp1": "/srv,mp=/x", "mp2": "/dev/sdz,mp=/y"});
+
+    let text = applied(&params, false).unwrap();
+
+    assert_eq!(line(&text, "dev0"), Some("/dev/null,mode=0660"));
+    assert_eq!(
+        (line(&text, "mp1"), line(&text, "mp2")),
+        (Some("/srv,mp=/x"), Some("/dev/sdz,mp=/y"))
+    );
+}
+
+#[test]
+fn a_folder_of_the_host_is_no_unused_volume() {
+    let mut config = ContainerConfig::parse(format!("{CONFIG}mp1: /srv,mp=/x\n").as_bytes());
+
+    let doomed = change(&json!({"delete": "mp1"}))
+        .apply(&mut config, facts(false), &mut Fake::default())
+        .unwrap();
+
+    assert_eq!((doomed.len(), config.to_string().as_str()), (0, CONFIG));
+}
+
 #[test]
 fn a_protected_container_keeps_its_drives() {
     let mut config = ContainerConfig::parse(format!("{CONFIG}protection: 1\n").as_bytes());
