@@ -18,6 +18,7 @@ mod error;
 mod filling;
 mod firewall;
 mod here;
+mod id_map;
 mod inspect;
 mod interfaces;
 mod journal;

@@ -158,30 +158,36 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// A disabled one is listed, unless only enabled ones are wanted.
+    /// One that is disabled or on other nodes is listed, unless only enabled ones are wanted.
     fn shows(&self, storage: &Storage, node: &NodeName) -> bool {
         self.storage.as_ref().is_none_or(|id| id == storage.id())
             && (self.enabled == 0 || storage.enabled())
-            && storage.on_node(node)
             && self.is_reachable(storage, node)
     }
 
-    fn holds_wanted(&self, storage: &Storage) -> bool {
+    /// Who looks for a kind of content is told of storages that can be used.
+    fn holds_wanted(&self, storage: &Storage, node: &NodeName) -> bool {
         let contents = storage.content();
         let holds = |list: &String| {
             list.split([',', ';', ' ', '\0'])
                 .filter_map(ContentType::from_word)
                 .any(|wanted| contents.contains(&wanted))
         };
-        self.content.as_ref().is_none_or(holds)
+        self.content.as_ref().is_none_or(|list| holds(list) && is_usable(storage, node))
     }
 
     /// Where a container of `node` could lie and another node reach it.
     fn is_reachable(&self, storage: &Storage, node: &NodeName) -> bool {
         let other = self.target.as_ref();
         let other = other.filter(|target| *target != node && target.as_str() != "localhost");
-        other.is_none_or(|target| storage.shared() && storage.on_node(target))
+        other.is_none_or(|target| {
+            storage.shared() && storage.on_node(node) && storage.on_node(target)
+        })
     }
+}
+
+fn is_usable(storage: &Storage, node: &NodeName) -> bool {
+    storage.enabled() && storage.on_node(node)
 }
 
 /// The storages of this node, with how full they are.
@@ -198,14 +204,16 @@ async fn storages(
     Params(wanted): Params<Wanted>,
 ) -> Result<Data<Vec<StorageRow>>, ApiError> {
     let config = app.storages()?;
-    let is_named =
-        |named| config.iter().any(|storage| storage.id() == named && wanted.holds_wanted(storage));
+    let holds_wanted = |storage: &&Storage| wanted.holds_wanted(storage, node.name());
+    let is_named = |id| config.iter().filter(holds_wanted).any(|storage| storage.id() == id);
     if wanted.storage.as_ref().is_some_and(|named| !is_named(named)) {
         return Err(ApiError::param("storage", "No such storage."));
     }
     let rows = blocking(move || {
-        let seen = seen(&config, &caller).filter(|storage| wanted.holds_wanted(storage));
-        let shown = seen.filter(|storage| wanted.shows(storage, node.name()));
+        let seen = seen(&config, &caller);
+        let shown = seen.filter(|storage| {
+            wanted.holds_wanted(storage, node.name()) && wanted.shows(storage, node.name())
+        });
         shown.map(|storage| row(&app, &config, storage)).collect()
     });
     Ok(Data::new(rows.await?))
@@ -229,7 +237,7 @@ fn status(app: &App, config: &StorageConfig, storage: &Storage) -> StorageStatus
     StorageStatus {
         kind: storage.kind().to_owned(),
         content: words(&storage.content()),
-        enabled: storage.enabled().into(),
+        enabled: is_usable(storage, app.node()).into(),
         active: usage.is_some().into(),
         shared: storage.shared().into(),
         total,
@@ -281,12 +289,12 @@ struct StorageName {
 )]
 async fn storage_status(
     State(app): State<App>,
-    node: LocalNode,
+    _: LocalNode,
     Params(name): Params<StorageName>,
 ) -> Result<Data<StorageStatus>, ApiError> {
     let config = app.storages()?;
-    let storage = config.get(&name.storage).ok().filter(|storage| storage.on_node(node.name()));
-    let storage = storage.ok_or_else(|| ApiError::param("storage", "No such storage."))?.clone();
+    let storage = config.get(&name.storage);
+    let storage = storage.map_err(|_| ApiError::param("storage", "No such storage."))?.clone();
     let status = blocking(move || status(&app, &config, &storage));
     Ok(Data::new(status.await?))
 }
@@ -294,7 +302,10 @@ async fn storage_status(
 /// The storages as `cluster/resources` has them. Asks file systems, so not for an async thread.
 pub(crate) fn resources(app: &App, caller: &Caller) -> Result<Vec<ResourceRow>, ApiError> {
     let config = app.storages()?;
-    let here = seen(&config, caller).filter(|storage| storage.on_node(app.node()));
+    let audited = |storage: &&Storage| {
+        caller.may(Privilege::DatastoreAudit, &path(storage.id())) && is_usable(storage, app.node())
+    };
+    let here = config.iter().filter(audited);
     Ok(here.map(|storage| resource(app, &config, storage)).collect())
 }
 

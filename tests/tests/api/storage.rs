@@ -385,3 +385,38 @@ fn a_list_of_storages_knows_what_another_node_can_reach() {
     assert_eq!(unknown.line(), "400 Parameter verification failed.");
     assert_eq!(unknown.errors()["storage"], "No such storage.");
 }
+
+/// Only who looks for a kind of content is not told of what cannot be used.
+#[test]
+fn a_storage_of_another_node_is_known_and_not_usable() {
+    let config = "dir: local\n\tpath /var/lib/vz\n\tcontent iso\n\n\
+        dir: far\n\tpath /srv/far\n\tcontent iso\n\tnodes pve2\n\n\
+        dir: off\n\tpath /srv/off\n\tcontent iso\n\tdisable\n";
+    let daemon = Daemon::builder().file("etc/pve/storage.cfg", config).start();
+    for id in ["far", "off"] {
+        let status = daemon.get(&format!("/nodes/pve1/storage/{id}/status")).data();
+        let known = json!({
+            "type": "dir", "content": "iso", "enabled": 0, "active": 0, "shared": 0,
+            "total": 0, "used": 0, "avail": 0,
+        });
+        assert_eq!(status, known);
+    }
+    let listed = |query: &str| {
+        let rows = daemon.get(&format!("/nodes/pve1/storage{query}")).data();
+        let rows = rows.as_array().unwrap().iter();
+        let mut ids: Vec<_> = rows
+            .map(|row| (row["storage"].as_str().unwrap().to_owned(), row["enabled"] == 1))
+            .collect();
+        ids.sort();
+        ids
+    };
+    let (local, far, off) =
+        (("local".to_owned(), true), ("far".to_owned(), false), ("off".to_owned(), false));
+    assert_eq!(listed(""), [far.clone(), local.clone(), off]);
+    assert_eq!(listed("?enabled=1"), [far, local.clone()]);
+    assert_eq!(listed("?content=iso"), [local]);
+    let errors = daemon.get("/nodes/pve1/storage?content=iso&storage=far").errors();
+    assert_eq!(errors, json!({"storage": "No such storage."}));
+    let resources = daemon.get("/cluster/resources?type=storage").data();
+    assert_eq!(resources.as_array().unwrap().len(), 1, "{resources}");
+}

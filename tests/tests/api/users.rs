@@ -207,6 +207,19 @@ fn one_sees_oneself_and_nobody_else() {
     assert_eq!(own.data()["info"], json!({"privsep": 1}));
 }
 
+/// usermod's words, which PVE passes on.
+#[test]
+fn who_is_no_user_of_the_system_has_no_password_of_it() {
+    let daemon = with_guest().file("etc/passwd", "root:x:0:0::/root:/bin/sh\n").start();
+    let add = |user: &str, password: &[(&str, &str)]| {
+        let parameters = [&[("userid", user)], password].concat();
+        daemon.post("/access/users", &parameters).line()
+    };
+    let refused = "500 create user failed: change password failed: user 'dora' does not exist";
+    assert_eq!(add("dora@pam", &[("password", "dora-secret")]), refused);
+    assert_eq!(add("dora@pam", &[]), "200 OK");
+}
+
 #[test]
 fn a_password_is_changed_with_the_old_one() {
     let daemon = with_guest().start();

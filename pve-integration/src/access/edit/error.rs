@@ -70,8 +70,9 @@ pub enum EditError {
     Modified,
     #[error("can't set password on auth type '{0}'")]
     RealmKind(String),
-    #[error("change password failed: passwords of realm 'pam' are the system's, see passwd(1)")]
-    SystemPassword,
+    /// What usermod(8) says, without its name before it, as PVE passes it on.
+    #[error("change password failed: {0}")]
+    SystemPassword(String),
     #[error("passwords of realm '{0}' can only be checked on a PVE node")]
     ForeignRealm(String),
     #[error("no password set")]

@@ -1,5 +1,8 @@
 //! Passwords of the realm `pve`. Those of other realms are kept by others.
 
+use std::path::Path;
+use std::process::{Command, Stdio};
+
 use openapi::UserId;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -33,11 +36,34 @@ pub(super) fn store(
 ) -> Result<(), EditError> {
     match realm_of(realms, user)?.kind.as_str() {
         "pve" => {}
-        "pam" => return Err(EditError::SystemPassword),
+        "pam" => return set_system_password(root, user.name(), new),
         kind => return Err(EditError::RealmKind(kind.to_owned())),
     }
     let hash = password::hash(new)?;
     edit_shadow(root, |shadow| shadow.insert(user.name().to_owned(), hash))
+}
+
+/// As `store_password` of pve-access-control's `PVE/Auth/PAM.pm`. Whoever serves a directory keeps no
+/// system's passwords in it.
+fn set_system_password(root: &Root, name: &str, new: &SecretString) -> Result<(), EditError> {
+    let failed = |text: String| Err(EditError::SystemPassword(text));
+    let accounts = optional(&root.below("/etc/passwd"))?.unwrap_or_default();
+    if !accounts.lines().any(|line| line.split(':').next() == Some(name)) {
+        return failed(format!("user '{name}' does not exist"));
+    }
+    if root.prefix() != Path::new("/") {
+        return failed("passwords of realm 'pam' are the system's, see passwd(1)".to_owned());
+    }
+    let hash = password::hash(new)?;
+    let mut usermod = Command::new("/usr/sbin/usermod");
+    usermod.args(["-p", hash.expose_secret(), "--", name]).stdin(Stdio::null());
+    let output = usermod.output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.lines().last().unwrap_or("usermod did not say why");
+    failed(last.trim_start_matches("usermod:").trim().to_owned())
 }
 
 /// Whether it is this user's password, for one who is logged in already. As slow as setting one.
