@@ -70,14 +70,7 @@ enum Verb {
         how: archive::ArchiveArguments,
     },
     #[command(name = unpack::CHILD, hide = true)]
-    UnpackChild {
-        #[arg(long)]
-        rootfs: PathBuf,
-        #[arg(long)]
-        shifted: bool,
-        #[arg(long)]
-        bwlimit: Option<u64>,
-    },
+    UnpackChild(unpack::Orders),
     #[command(name = setup::CHILD, hide = true)]
     SetupChild {
         #[arg(long)]
@@ -124,9 +117,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Some(Verb::Unpack { guest, archive, how }) => {
             unpack::unpack(&guest.check()?, &archive, &how)?;
         }
-        Some(Verb::UnpackChild { rootfs, shifted, bwlimit }) => {
-            unpack::unpack_here(&rootfs, shifted, bwlimit)?;
-        }
+        Some(Verb::UnpackChild(orders)) => unpack::unpack_here(&orders)?,
         Some(Verb::SetupChild { rootfs, shifted }) => setup::setup_here(&rootfs, shifted)?,
         Some(Verb::Archive { guest, how }) => archive::archive(&guest.check()?, &how)?,
         None => Arguments::command().print_help()?,

@@ -3,9 +3,9 @@
 //! archive can reach further than the container itself could.
 
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use clap::Args;
@@ -13,7 +13,7 @@ use fs_err as fs;
 use nix::sched::CloneFlags;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use pve_integration::bundle::{IdMap, IdMaps};
-use pve_integration::ct_config;
+use pve_integration::ct_config::{self, ContainerConfig};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, chownat};
 use rustix::process::{Signal, chroot, set_parent_process_death_signal};
 
@@ -28,6 +28,8 @@ use crate::setup;
 /// The hidden verb of the child. Its first line says that its user namespace waits for its mapping.
 pub(crate) const CHILD: &str = "unpack-child";
 const READY: &str = "READY";
+/// What vzdump adds to a container.
+const NOT_UNPACKED: &[&str] = &["etc/vzdump/pct.conf", "etc/vzdump/pct.fw"];
 
 #[derive(Args)]
 pub(crate) struct How {
@@ -37,6 +39,10 @@ pub(crate) struct How {
     /// Go on with what could be unpacked
     #[arg(long)]
     ignore_errors: bool,
+    /// The archive is a backup. The config whose volumes it goes into is on standard input: that of
+    /// the container may still be another's
+    #[arg(long, conflicts_with = "setup")]
+    backup: bool,
     /// KiB of the archive to read in a second, at most
     #[arg(long)]
     bwlimit: Option<u64>,
@@ -46,7 +52,13 @@ pub(crate) fn unpack(guest: &Guest, archive: &Path, how: &How) -> Result<()> {
     // Opened by us: the child, in its user namespace, might not be allowed to.
     let archive = fs::File::open(archive)?.into_parts().0;
     let secrets = if how.setup { Some(setup::read_secrets()?) } else { None };
-    let (config, _digest) = ct_config::read(&guest.root, &guest.node, guest.vmid)?;
+    let config = if how.backup {
+        let mut bytes = Vec::new();
+        io::stdin().read_to_end(&mut bytes).during("cannot read the config")?;
+        ContainerConfig::parse(&bytes)
+    } else {
+        ct_config::read(&guest.root, &guest.node, guest.vmid)?.0
+    };
     namespace::enter()?;
     let rootfs = Rootfs::mount(guest, &config, Purpose::Fill)?;
     let maps = IdMaps::of(&config)?;
@@ -74,6 +86,12 @@ fn fill(rootfs: &Path, archive: std::fs::File, maps: &IdMaps, how: &How) -> Resu
     let mut arguments = child(CHILD, rootfs, maps);
     if let Some(limit) = how.bwlimit {
         arguments.extend(["--bwlimit".into(), limit.to_string().into()]);
+    }
+    if how.backup {
+        arguments.push("--backup".into());
+    }
+    if how.ignore_errors {
+        arguments.push("--keep-going".into());
     }
     match run_child(&arguments, archive, maps) {
         Err(Error::Unpacker(reason)) if how.ignore_errors => {
@@ -153,11 +171,26 @@ fn lines(maps: &[IdMap]) -> String {
     maps.iter().map(|map| format!("{} {} {}\n", map.container_id, map.host_id, map.size)).collect()
 }
 
+/// What its parent tells the child.
+#[derive(Args)]
+pub(crate) struct Orders {
+    #[arg(long)]
+    rootfs: PathBuf,
+    #[arg(long)]
+    shifted: bool,
+    #[arg(long)]
+    bwlimit: Option<u64>,
+    #[arg(long)]
+    backup: bool,
+    #[arg(long)]
+    keep_going: bool,
+}
+
 /// The child: the archive is its standard input.
-pub(crate) fn unpack_here(rootfs: &Path, shifted: bool, kib_a_second: Option<u64>) -> Result<()> {
+pub(crate) fn unpack_here(orders: &Orders) -> Result<()> {
     let archive = std::fs::File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let archive = Paced::new(archive, kib_a_second);
-    let root = enter(rootfs, shifted)?;
+    let archive = Paced::new(archive, orders.bwlimit);
+    let root = enter(&orders.rootfs, orders.shifted)?;
 
     let mut out = io::stdout();
     let mut progress = |progress: &images::Progress| {
@@ -165,7 +198,16 @@ pub(crate) fn unpack_here(rootfs: &Path, shifted: bool, kib_a_second: Option<u64
         let (entries, mib) = (progress.entries, progress.bytes >> 20);
         writeln!(out, "unpacked {entries} entries, {mib} MiB").ok();
     };
-    let summary = images::unpack(root.as_fd(), archive, &images::Limits::default(), &mut progress)?;
+    let mut limits = if orders.backup {
+        images::Limits { left_out: NOT_UNPACKED, ..images::Limits::of_a_backup() }
+    } else {
+        images::Limits::default()
+    };
+    limits.keep_going = orders.keep_going;
+    let summary = images::unpack(root.as_fd(), archive, &limits, &mut progress)?;
+    if summary.failed > 0 {
+        warn("unpack", &format!("{} entries could not be unpacked", summary.failed));
+    }
     for (count, what) in [
         (summary.skipped_devices, "device nodes"),
         (summary.skipped_attributes, "extended attributes"),

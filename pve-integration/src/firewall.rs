@@ -26,7 +26,7 @@ pub use self::ipsets::{IpSet, IpSetEntry, NewIpSet};
 pub use self::log::{LogPage, LogWanted, log};
 pub use self::parse::{Parsed, parse, parse_cluster};
 pub use self::rule::Rule;
-pub use self::store::{Firewalls, copy, edit, load, remove};
+pub use self::store::{Firewalls, copy, edit, is_there, load, remove, replace};
 
 /// Options that a client may set. Files may have a few more, of older releases.
 const OPTIONS: [&str; 10] = [

@@ -362,6 +362,7 @@ impl From<GuestError> for ApiError {
             | GuestError::NoSnapshot(_)
             | GuestError::NoOptions
             | GuestError::Creating { .. }
+            | GuestError::Restoring { .. }
             | GuestError::Storage(_)
             | GuestError::Runtime(_)
             | GuestError::Task(_)

@@ -83,12 +83,15 @@ impl Locked {
         Ok(written)
     }
 
-    /// Removes the file: the container is no more.
-    pub fn remove(self) -> Result<(), ConfigError> {
+    /// Removes the file: the container is no more. Keeps the lock.
+    pub fn remove(&mut self) -> Result<(), ConfigError> {
         self.check_unchanged()?;
         match fs::remove_file(&self.path) {
             Err(err) if err.kind() != io::ErrorKind::NotFound => Err(ConfigError::Write(err)),
-            Ok(()) | Err(_) => Ok(()),
+            Ok(()) | Err(_) => {
+                self.read = None;
+                Ok(())
+            }
         }
     }
 

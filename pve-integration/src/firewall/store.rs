@@ -74,6 +74,16 @@ fn write(root: &Root, vmid: Vmid, bytes: &[u8]) -> io::Result<()> {
     atomic::write(&path, 0o640, bytes)
 }
 
+/// A restored guest has the firewall of its backup, to the letter.
+pub fn replace(root: &Root, vmid: Vmid, bytes: &[u8]) -> Result<(), FirewallError> {
+    let _lock = lock(root, vmid)?;
+    Ok(write(root, vmid, bytes)?)
+}
+
+pub fn is_there(root: &Root, vmid: Vmid) -> bool {
+    path(root, &vmid.to_string()).exists()
+}
+
 /// With its guest. One that is not there is gone already.
 pub fn remove(root: &Root, vmid: Vmid) -> io::Result<()> {
     match fs::remove_file(path(root, &vmid.to_string())) {

@@ -97,7 +97,7 @@ impl ClonePlan {
                     storage,
                 });
             } else if is_indexed(key, "net") {
-                config.set(key, net::with_new_address(key, value)?);
+                config.set(key, net::with_new_address(key, value, None)?);
             } else if !NOT_COPIED.contains(&key) {
                 config.set(key, value);
             }

@@ -11,7 +11,6 @@ use pve_integration::ct_config::{ConfigError, ContainerConfig, Locked};
 use pve_integration::firewall;
 use tokio_util::sync::CancellationToken;
 
-use super::disk::Source;
 use super::journal::{Journal, Worker};
 use super::lifecycle::Start;
 use super::note::Note as _;
@@ -24,8 +23,22 @@ use crate::tasks::TaskLog;
 /// PVE waits less for the lock of a container that is only to be.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const LOCK: &str = "create";
-/// What nothing more is known of.
-const UNKNOWN_OS: &str = "unmanaged";
+
+/// What follows once the config is there.
+pub(super) struct Arrival {
+    pool: Option<String>,
+    start: bool,
+    ha_managed: bool,
+    /// What was done to it, in a sentence.
+    done: &'static str,
+}
+
+impl Arrival {
+    pub(super) fn of(plan: &Plan, done: &'static str) -> Self {
+        let (pool, ha_managed) = (plan.pool.clone(), plan.filling.ha_managed);
+        Self { pool, start: plan.start, ha_managed, done }
+    }
+}
 
 /// A number that is taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,22 +103,27 @@ impl Guests {
     /// left that nobody knows to be half made.
     fn reserve(&self, vmid: Vmid, storages: &[StorageId]) -> Result<Journal, GuestError> {
         let known = Storages::read(&self.0.root, &self.0.node)?;
-        let mut before = Vec::new();
-        for storage in storages {
-            before.extend(known.volumes_of(storage, vmid)?.iter().map(ToString::to_string));
-        }
-        let storages = storages.iter().map(ToString::to_string).collect();
-        let journal = Journal { storages, before, worker: None };
+        let journal = Journal::on(&known, vmid, storages)?;
         let failed = |source: GuestError| GuestError::Creating { vmid, source: Box::new(source) };
-        let mut locked = Locked::create(&self.0.root, &self.0.node, vmid, LOCK_TIMEOUT)
+        let locked = Locked::create(&self.0.root, &self.0.node, vmid, LOCK_TIMEOUT)
             .map_err(|err| failed(err.into()))?;
+        self.note_and_lock(vmid, locked, &journal).map_err(failed)?;
+        Ok(journal)
+    }
+
+    pub(super) fn note_and_lock(
+        &self,
+        vmid: Vmid,
+        mut locked: Locked,
+        journal: &Journal,
+    ) -> Result<(), GuestError> {
         locked.config.set("lock", LOCK);
-        journal.write(&self.0.root, vmid).map_err(|err| failed(GuestError::io("journal", err)))?;
+        journal.write(&self.0.root, vmid).map_err(|err| GuestError::io("journal", err))?;
         if let Err(err) = locked.commit() {
             self.end_journal(vmid)?;
-            return Err(failed(err.into()));
+            return Err(err.into());
         }
-        Ok(journal)
+        Ok(())
     }
 
     async fn create_now(
@@ -115,8 +133,8 @@ impl Guests {
         log: &TaskLog,
         cancel: &CancellationToken,
     ) -> Result<(), GuestError> {
-        let (vmid, start) = (plan.vmid, plan.start);
-        let (pool, ha_managed) = (plan.pool.clone(), plan.filling.ha_managed);
+        let vmid = plan.vmid;
+        let arrival = Arrival::of(&plan, "created");
         if let Err(source) = self.build(plan, &journal, log, cancel).await {
             let undone = self.blocking(move |guests| guests.undo_create(vmid, &journal)).await;
             if let Err(err) = undone {
@@ -124,13 +142,24 @@ impl Guests {
             }
             return Err(GuestError::Creating { vmid, source: Box::new(source) });
         }
-        self.join_pool(vmid, pool).await?;
-        if start {
+        self.arrive(vmid, arrival, log, cancel).await
+    }
+
+    pub(super) async fn arrive(
+        &self,
+        vmid: Vmid,
+        arrival: Arrival,
+        log: &TaskLog,
+        cancel: &CancellationToken,
+    ) -> Result<(), GuestError> {
+        self.join_pool(vmid, arrival.pool).await?;
+        if arrival.start {
+            let done = arrival.done;
             self.start_now(vmid, Start::default(), log, cancel).await.map_err(|err| {
-                GuestError::die(format!("CT {vmid} was created but did not start - {err}"))
+                GuestError::die(format!("CT {vmid} was {done} but did not start - {err}"))
             })?;
         }
-        if ha_managed {
+        if arrival.ha_managed {
             log.line("Add as HA resource");
             log.warn("no HA manager runs on this host: the container is not managed by one");
         }
@@ -161,15 +190,7 @@ impl Guests {
             journal.write(&root, vmid)
         };
         let unpacked = self.0.monitor.unpack(vmid, &what, log, cancel, note).await?;
-        let found = [
-            ("ostype", unpacked.ostype.unwrap_or_else(|| UNKNOWN_OS.to_owned())),
-            ("arch", unpacked.arch.unwrap_or_else(|| host_arch().to_owned())),
-        ];
-        for (key, value) in found {
-            if config.get(key).is_none() {
-                config.set(key, value);
-            }
-        }
+        unpacked.complete(&mut config);
         Plan::finish(&mut config, vmid);
         self.blocking(move |guests| guests.finish(vmid, config)).await
     }
@@ -183,21 +204,7 @@ impl Guests {
         let storages = Storages::read(&self.0.root, &self.0.node)?;
         let archive = storages.archive(&plan.archive)?;
         let mut config = plan.config.clone();
-        for disk in &plan.disks {
-            let value = match &disk.source {
-                Source::New { storage, gib } => {
-                    let made = storages.allocate(storage, plan.vmid, *gib, plan.unprivileged)?;
-                    log.line(format!("made volume '{}', {}", made.volume, made.describe()));
-                    disk.with_volume(&made.volume, &made.size)?
-                }
-                Source::Volume(volume) => {
-                    storages.require(volume.storage())?.existing(volume)?;
-                    disk.printed()?
-                }
-                Source::Path => disk.printed()?,
-            };
-            config.set(&disk.key, value);
-        }
+        storages.make_disks(&plan.disks, plan.vmid, &mut config, log)?;
         let mut locked = self.lock(plan.vmid)?;
         locked.config = config.clone();
         locked.config.set("lock", LOCK);
@@ -207,47 +214,59 @@ impl Guests {
 
     /// The config without its lock is what makes it a container; from then on nothing is undone.
     pub(super) fn finish(&self, vmid: Vmid, config: ContainerConfig) -> Result<(), GuestError> {
-        let oci = self.0.root.oci_config(&self.0.node, vmid);
-        if let Some(dir) = oci.parent() {
-            fs_err::create_dir_all(dir).map_err(|err| GuestError::io("oci file", err))?;
-        }
-        let text = format!("runtime: {}\n", self.0.crun.name());
-        atomic::write(&oci, 0o640, text.as_bytes())
-            .map_err(|err| GuestError::io("oci file", err))?;
+        self.write_oci(vmid)?;
         let mut locked = self.lock(vmid)?;
         locked.config = config;
         locked.commit()?;
         self.end_journal(vmid)
     }
 
+    pub(super) fn write_oci(&self, vmid: Vmid) -> Result<(), GuestError> {
+        let failed = |err| GuestError::io("oci file", err);
+        let oci = self.0.root.oci_config(&self.0.node, vmid);
+        oci.parent().map_or(Ok(()), fs_err::create_dir_all).map_err(failed)?;
+        let text = format!("runtime: {}\n", self.0.crun.name());
+        atomic::write(&oci, 0o640, text.as_bytes()).map_err(failed)
+    }
+
     pub(super) fn end_journal(&self, vmid: Vmid) -> Result<(), GuestError> {
         Journal::remove(&self.0.root, vmid).map_err(|err| GuestError::io("journal", err))
     }
 
-    /// Remove all that a create made and did not finish. What is left when this fails, the journal
-    /// among it, is the next start's.
+    /// Remove all that a create or a restore made and did not finish. What is left when this fails,
+    /// the journal among it, is the next start's.
     pub(super) fn undo_create(&self, vmid: Vmid, journal: &Journal) -> Result<(), GuestError> {
-        match self.lock(vmid) {
-            Ok(locked) if locked.config.lock() == Some(LOCK) => {
-                self.undo_volumes(vmid, journal)?;
-                self.remove_oci(vmid)?;
-                firewall::remove(&self.0.root, vmid)
-                    .map_err(|err| GuestError::io("firewall", err))?;
-                locked.remove()?;
-            }
-            // It was finished, only the journal was not ended.
-            Ok(_) => {}
+        let mut locked = match self.lock(vmid) {
+            Ok(locked) => locked,
             Err(GuestError::Config(ConfigError::NotFound(..))) => {
-                self.undo_volumes(vmid, journal)?
+                self.undo_volumes(vmid, journal)?;
+                return self.end_journal(vmid);
             }
             Err(err) => return Err(err),
+        };
+        if locked.config.lock() != Some(LOCK) {
+            // It was finished, only the journal was not ended; or it had not begun.
+            return self.settle_replaced(vmid, &locked, journal);
         }
+        self.undo_volumes(vmid, journal)?;
+        if journal.existing {
+            // Without the lock, this note would read as if the new config were there.
+            let undone = Journal { replacing: None, ..journal.clone() };
+            undone.write(&self.0.root, vmid).map_err(|err| GuestError::io("journal", err))?;
+            locked.config.remove("lock");
+            locked.save()?;
+        } else {
+            self.remove_oci(vmid)?;
+            firewall::remove(&self.0.root, vmid).map_err(|err| GuestError::io("firewall", err))?;
+            locked.remove()?;
+        }
+        // The lock is let go of last: the next work's note is not ours to remove.
         self.end_journal(vmid)
     }
 
     fn undo_volumes(&self, vmid: Vmid, journal: &Journal) -> Result<(), GuestError> {
         let known = Storages::read(&self.0.root, &self.0.node)?;
-        for storage in journal.storages.iter().filter_map(|name| name.parse::<StorageId>().ok()) {
+        for storage in journal.storages() {
             let now: Vec<VolumeId> = known.volumes_of(&storage, vmid)?;
             for volume in now.iter().filter(|volume| !journal.before.contains(&volume.to_string()))
             {
@@ -275,16 +294,4 @@ fn names(dir: &std::path::Path) -> Result<Vec<String>, GuestError> {
         Err(err) => return Err(GuestError::io("guests", err)),
     };
     Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
-}
-
-/// PVE's name for what this daemon was built for.
-fn host_arch() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86" => "i386",
-        "aarch64" => "arm64",
-        "arm" => "armhf",
-        "riscv32" => "riscv32",
-        "riscv64" => "riscv64",
-        _ => "amd64",
-    }
 }

@@ -42,6 +42,8 @@ pub(crate) enum GuestError {
     Format(BTreeMap<String, String>),
     #[error("unable to create CT {vmid} - {source}")]
     Creating { vmid: Vmid, source: Box<GuestError> },
+    #[error("unable to restore CT {vmid} - {source}")]
+    Restoring { vmid: Vmid, source: Box<GuestError> },
     #[error(transparent)]
     Firewall(#[from] FirewallError),
     #[error(transparent)]

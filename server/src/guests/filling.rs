@@ -43,6 +43,17 @@ impl Filling {
         keys.map_or(Ok(()), validate_ssh_keys).map_err(|err| GuestError::die(err.to_string()))
     }
 
+    /// Of a backup, into the volumes of `config`.
+    pub(super) fn unpacking_backup(self, archive: PathBuf, config: Vec<u8>) -> Unpacking {
+        Unpacking {
+            archive,
+            setup: None,
+            backup: Some(config),
+            ignore_errors: self.ignore_errors,
+            bwlimit: self.bwlimit,
+        }
+    }
+
     /// Takes the time of a hash.
     pub(super) fn unpacking(self, archive: PathBuf) -> Result<Unpacking, GuestError> {
         let hash = self.password.as_ref().map(hash_for_shadow).transpose();
@@ -55,6 +66,7 @@ impl Filling {
         Ok(Unpacking {
             archive,
             setup: Some(secrets),
+            backup: None,
             ignore_errors: self.ignore_errors,
             bwlimit: self.bwlimit,
         })

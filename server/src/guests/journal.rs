@@ -1,8 +1,11 @@
 //! The note that a container is being made.
 
+use openapi::{StorageId, Vmid};
 use serde::{Deserialize, Serialize};
 
+use super::GuestError;
 use super::note::Note;
+use super::volumes::Storages;
 
 /// Which volumes were there before, so that only new ones are ever removed, and who unpacks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +15,21 @@ pub(crate) struct Journal {
     /// Volumes of this number that were there before.
     pub(crate) before: Vec<String>,
     pub(crate) worker: Option<Worker>,
+    /// The container was there before, and stays unless a whole one takes its place.
+    #[serde(default)]
+    pub(crate) existing: bool,
+    /// A restore has all ready, and only the config is to be written. Once that is done, there is no
+    /// way back, and this is what is still to do.
+    #[serde(default)]
+    pub(crate) replacing: Option<Replacing>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Replacing {
+    /// Volumes of the container that was there.
+    pub(crate) doomed: Vec<String>,
+    /// The firewall's rules in the backup. None leave those that are there.
+    pub(crate) firewall: Option<Vec<u8>>,
 }
 
 /// A process by pid and start, which together are never used again before the next boot.
@@ -21,13 +39,32 @@ pub(crate) struct Worker {
     pub(crate) start: u64,
 }
 
+impl Journal {
+    /// May make volumes on `storages`.
+    pub(super) fn on(
+        known: &Storages<'_>,
+        vmid: Vmid,
+        storages: &[StorageId],
+    ) -> Result<Self, GuestError> {
+        let mut journal = Self::default();
+        for storage in storages {
+            journal.before.extend(known.volumes_of(storage, vmid)?.iter().map(ToString::to_string));
+            journal.storages.push(storage.to_string());
+        }
+        Ok(journal)
+    }
+
+    pub(super) fn storages(&self) -> impl Iterator<Item = StorageId> {
+        self.storages.iter().filter_map(|name| name.parse().ok())
+    }
+}
+
 impl Note for Journal {
     const FOLDER: &'static str = "creating";
 }
 
 #[cfg(test)]
 mod tests {
-    use openapi::Vmid;
     use pve_integration::layout::Root;
 
     use super::*;
@@ -41,6 +78,8 @@ mod tests {
             storages: vec!["local".to_owned()],
             before: vec!["local:200/vm-200-disk-0.raw".to_owned()],
             worker: Some(Worker { pid: 7, start: 9 }),
+            existing: true,
+            replacing: Some(Replacing::default()),
         };
 
         assert_eq!(Journal::all(&root).unwrap(), []);

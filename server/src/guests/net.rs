@@ -48,9 +48,24 @@ pub(crate) fn with_mac_prefix(value: &str, prefix: &str) -> String {
 }
 
 /// The same interface with a hardware address of its own, for a copy.
-pub(super) fn with_new_address(key: &str, value: &str) -> Result<String, GuestError> {
+pub(super) fn with_new_address(
+    key: &str,
+    value: &str,
+    prefix: Option<&str>,
+) -> Result<String, GuestError> {
     let parts = value.split(',').filter(|part| !part.starts_with("hwaddr="));
-    normal(key, &parts.collect::<Vec<_>>().join(","))
+    let value = parts.collect::<Vec<_>>().join(",");
+    normal(key, &with_mac_prefix(&value, prefix.unwrap_or(MAC_PREFIX)))
+}
+
+/// What PVE checks for its use: of the zone that holds every bridge which is not a network of PVE's
+/// own.
+pub(crate) fn bridge_path(net: &str) -> Option<String> {
+    let part =
+        |key: &str| net.split(',').find_map(|part| part.strip_prefix(key)?.strip_prefix('='));
+    let bridge = part("bridge")?;
+    let tag = part("tag").map(|tag| format!("/{tag}")).unwrap_or_default();
+    Some(format!("/sdn/zones/localnetwork/{bridge}{tag}"))
 }
 
 fn check_mtu(key: &str, mtu: &str, bridge: &str) -> Result<(), GuestError> {
@@ -96,6 +111,15 @@ mod tests {
 
         assert!(one.starts_with("BC:24:11:") && one.len() == 17, "{one}");
         assert_ne!(one, other);
+    }
+
+    #[test]
+    fn a_vlan_has_a_path_of_its_own() {
+        assert_eq!(
+            bridge_path("name=eth0,bridge=vmbr0,tag=7").as_deref(),
+            Some("/sdn/zones/localnetwork/vmbr0/7")
+        );
+        assert_eq!(bridge_path("name=eth0"), None);
     }
 
     #[test]

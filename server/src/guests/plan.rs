@@ -27,11 +27,12 @@ const DEFAULT_SWAP: &str = "512";
 pub(crate) struct Plan {
     pub(crate) vmid: Vmid,
     pub(crate) archive: Archive,
+    /// No disks were asked for: those of a backup are to be made here.
+    pub(crate) default_storage: Option<StorageId>,
     /// `rootfs` first, then `mpN`.
     pub(crate) disks: Vec<Disk>,
     /// All keys but those of disks, as they are stored.
     pub(crate) config: ContainerConfig,
-    pub(crate) unprivileged: bool,
     pub(crate) start: bool,
     /// A pool that is there.
     pub(crate) pool: Option<String>,
@@ -45,9 +46,6 @@ impl Plan {
         let flag = |name: &str| given(name).as_deref() == Some("1");
         let vmid = given("vmid").unwrap_or_default();
         let vmid: Vmid = vmid.parse().map_err(|err| GuestError::param("vmid", format!("{err}")))?;
-        if flag("restore") {
-            return Err(GuestError::die("restoring a backup is not supported yet"));
-        }
         let storage = given("storage").unwrap_or_else(|| "local".to_owned());
         let mut values: BTreeMap<String, String> = BTreeMap::new();
         let mut disks: BTreeMap<String, String> = BTreeMap::new();
@@ -59,7 +57,13 @@ impl Plan {
                 values.insert(key, value);
             }
         }
-        if disks.is_empty() {
+        let default_storage = if disks.is_empty() {
+            let storage = storage.parse();
+            Some(storage.map_err(|err| GuestError::param("storage", format!("{err}")))?)
+        } else {
+            None
+        };
+        if default_storage.is_some() {
             disks.insert("rootfs".to_owned(), format!("{storage}:{DEFAULT_ROOTFS}"));
         }
         let Some(rootfs) = disks.remove("rootfs") else {
@@ -74,16 +78,15 @@ impl Plan {
         let change = Change { set: values, ..Change::default() };
         let facts = Facts { vmid, running: false, cgroup_v2, host_cpus: 0 };
         change.apply(&mut config, facts, &mut NoDisks)?;
-        let unprivileged = params.get("unprivileged").is_none() || flag("unprivileged");
-        if unprivileged {
+        if params.get("unprivileged").is_none() || flag("unprivileged") {
             config.set("unprivileged", "1");
         }
         Ok(Self {
             vmid,
             archive: Archive::named(&given("ostemplate").unwrap_or_default()),
+            default_storage,
             disks,
             config,
-            unprivileged,
             start: flag("start"),
             pool: given("pool"),
             filling: Filling::from_params(params),
@@ -162,7 +165,7 @@ mod tests {
 
         assert_eq!(plan.disks.len(), 1);
         assert_eq!(plan.disks[0].value, "local:4");
-        assert!(plan.unprivileged && !plan.start);
+        assert!(!plan.start);
         let mut config = plan.config.clone();
         Plan::finish(&mut config, plan.vmid);
         assert_eq!(
@@ -190,7 +193,7 @@ mod tests {
         }))
         .unwrap();
 
-        assert!(plan.start && !plan.unprivileged);
+        assert!(plan.start);
         let mut config = plan.config;
         Plan::finish(&mut config, plan.vmid);
         assert_eq!(
@@ -204,7 +207,6 @@ mod tests {
         json!({"mp0": "local:1,mp=/x"}),
         "mount points configured, but 'rootfs' not set - aborting"
     )]
-    #[case::restore(json!({"restore": 1}), "restoring a backup is not supported yet")]
     fn refuses(#[case] params: Value, #[case] message: &str) {
         assert_eq!(plan(&params).unwrap_err().to_string(), message);
     }

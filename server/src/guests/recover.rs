@@ -21,7 +21,7 @@ impl Guests {
         match self.blocking(|guests| guests.undo_journals()).await {
             Ok(undone) => {
                 for vmid in undone {
-                    tracing::warn!(guest.vmid = %vmid, "CT {vmid} was being created when the daemon died; removed");
+                    tracing::warn!(guest.vmid = %vmid, "CT {vmid} was being made when the daemon died; what was not finished is undone");
                 }
             }
             Err(err) => {

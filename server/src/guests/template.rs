@@ -78,7 +78,7 @@ impl Guests {
 
 type Disk = (String, String, openapi::VolumeId);
 
-fn disks(config: &ContainerConfig) -> Result<Vec<Disk>, GuestError> {
+pub(super) fn disks(config: &ContainerConfig) -> Result<Vec<Disk>, GuestError> {
     let mut disks = Vec::new();
     let points = config.mount_points().into_iter().map(|(key, _)| key);
     for key in std::iter::once("rootfs").chain(points) {

@@ -8,17 +8,17 @@ use super::note::Note as _;
 use super::*;
 use crate::tasks::TaskState;
 
-struct World {
-    dir: tempfile::TempDir,
-    root: Root,
-    guests: Guests,
+pub(super) struct World {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) root: Root,
+    pub(super) guests: Guests,
     tasks: Tasks,
 }
 
 const CONFIG: &str = "hostname: web\nmemory: 512\nrootfs: local:100/vm-100-disk-0.raw,size=4G\n";
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(dir.path()).unwrap();
         let node: NodeName = "pve1".parse().unwrap();
@@ -28,22 +28,29 @@ impl World {
         Self { dir, root, guests, tasks }
     }
 
-    fn write(&self, path: impl AsRef<Path>, text: &str) {
+    /// Another daemon's, on the same root.
+    pub(super) fn another(&self) -> Guests {
+        let node: NodeName = "pve1".parse().unwrap();
+        let tasks = Tasks::new(&self.root, node.clone());
+        Guests::new(self.root.clone(), node, tasks, self.dir.path().join("no-monitor"))
+    }
+
+    pub(super) fn write(&self, path: impl AsRef<Path>, text: &str) {
         let path = self.dir.path().join(path);
         fs_err::create_dir_all(path.parent().unwrap()).unwrap();
         fs_err::write(path, text).unwrap();
     }
 
-    fn config(&self, vmid: u32, text: &str) {
+    pub(super) fn config(&self, vmid: u32, text: &str) {
         self.write(format!("etc/pve/nodes/pve1/lxc/{vmid}.conf"), text);
     }
 
-    fn read_config(&self, vmid: u32) -> Option<String> {
+    pub(super) fn read_config(&self, vmid: u32) -> Option<String> {
         let path = self.dir.path().join(format!("etc/pve/nodes/pve1/lxc/{vmid}.conf"));
         fs_err::read_to_string(path).ok()
     }
 
-    async fn end(&self, upid: &Upid) -> String {
+    pub(super) async fn end(&self, upid: &Upid) -> String {
         assert!(self.tasks.wait(upid, Duration::from_secs(20)).await, "the task does not end");
         match self.tasks.status(upid).unwrap() {
             TaskState::Stopped(status) => status,
@@ -52,7 +59,7 @@ impl World {
     }
 }
 
-fn vmid(number: u32) -> Vmid {
+pub(super) fn vmid(number: u32) -> Vmid {
     number.to_string().parse().unwrap()
 }
 
@@ -102,7 +109,7 @@ async fn the_next_daemon_removes_what_a_killed_one_was_making() {
     world.write("var/lib/vz/images/200/vm-200-disk-0.raw", "older than the create");
     world.write("var/lib/vz/images/200/vm-200-disk-1.raw", "half made");
     let before = vec!["local:200/vm-200-disk-0.raw".to_owned()];
-    let journal = Journal { storages: vec!["local".to_owned()], before, worker: None };
+    let journal = Journal { storages: vec!["local".to_owned()], before, ..Journal::default() };
     journal.write(&world.root, vmid(200)).unwrap();
 
     world.guests.recover().await;

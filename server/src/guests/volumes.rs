@@ -5,12 +5,15 @@ use std::path::PathBuf;
 
 use openapi::property_string::format_size;
 use openapi::{NodeName, StorageId, Vmid, VolumeId};
+use pve_integration::ct_config::ContainerConfig;
 use pve_integration::layout::Root;
 use pve_integration::storage::{
     Allocation, ContentType, DirStorage, Storage, StorageConfig, StorageError, VolumeName,
 };
 
 use super::GuestError;
+use super::disk::{Disk, Source};
+use crate::tasks::TaskLog;
 
 /// The host's id of root in an unprivileged container.
 const SHIFTED_ROOT: u32 = 100_000;
@@ -144,6 +147,40 @@ impl<'a> Storages<'a> {
         };
         let volume = storage.allocate(vmid, what, (owner, owner))?;
         Ok(Made { volume, size: format_size(bytes) })
+    }
+
+    /// Make those that are to be made, and put all of them into `config`.
+    pub(super) fn make_disks(
+        &self,
+        disks: &[Disk],
+        vmid: Vmid,
+        config: &mut ContainerConfig,
+        log: &TaskLog,
+    ) -> Result<(), GuestError> {
+        for disk in disks {
+            let value = match &disk.source {
+                Source::New { storage, gib } => {
+                    let made = self.allocate(storage, vmid, *gib, config.unprivileged())?;
+                    log.line(format!("made volume '{}', {}", made.volume, made.describe()));
+                    disk.with_volume(&made.volume, &made.size)?
+                }
+                Source::Volume(volume) => {
+                    self.require(volume.storage())?.existing(volume)?;
+                    disk.printed()?
+                }
+                Source::Path => disk.printed()?,
+            };
+            config.set(&disk.key, value);
+        }
+        Ok(())
+    }
+
+    /// What was written to its volumes outlives a power cut.
+    pub(super) fn flush(&self, id: &StorageId) -> Result<(), GuestError> {
+        let folder = self.require(id)?.folder(ContentType::Rootdir);
+        let failed = |err| GuestError::io(format!("storage '{id}'"), err);
+        let folder = fs_err::File::open(folder).map_err(failed)?;
+        rustix::fs::syncfs(&folder).map_err(|errno| failed(errno.into()))
     }
 
     pub(super) fn free(&self, volume: &VolumeId) -> Result<(), GuestError> {

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use openapi::{NodeName, Vmid};
+use pve_integration::ct_config::ContainerConfig;
 use pve_integration::layout::Root;
 use pve_integration::setup::Secrets;
 use pve_integration::vzdump::Compress;
@@ -22,6 +23,9 @@ use crate::tasks::TaskLog;
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(30);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What nothing more is known of.
+const UNKNOWN_OS: &str = "unmanaged";
+
 /// How to call it.
 #[derive(Clone, Debug)]
 pub(crate) struct Monitor {
@@ -36,6 +40,9 @@ pub(crate) struct Unpacking {
     pub(crate) archive: PathBuf,
     /// Set up as a new system; not one that was a container before.
     pub(crate) setup: Option<Secrets>,
+    /// The archive is a backup, and this config has the volumes for it. The container's own may be
+    /// that of another, which stays until the unpacking went well.
+    pub(crate) backup: Option<Vec<u8>>,
     pub(crate) ignore_errors: bool,
     /// KiB a second.
     pub(crate) bwlimit: Option<u64>,
@@ -67,6 +74,21 @@ pub(crate) struct ArchiveJob {
 pub(crate) enum Said<'l> {
     Line(&'l str),
     Warning(&'l str),
+}
+
+impl Unpacked {
+    /// What the config does not say itself.
+    pub(crate) fn complete(self, config: &mut ContainerConfig) {
+        let found = [
+            ("ostype", self.ostype.unwrap_or_else(|| UNKNOWN_OS.to_owned())),
+            ("arch", self.arch.unwrap_or_else(|| host_arch().to_owned())),
+        ];
+        for (key, value) in found {
+            if config.get(key).is_none() {
+                config.set(key, value);
+            }
+        }
+    }
 }
 
 impl Monitor {
@@ -148,8 +170,12 @@ impl Monitor {
         if let Some(limit) = what.bwlimit {
             command.arg("--bwlimit").arg(limit.to_string());
         }
-        if what.setup.is_some() {
+        let secrets = what.setup.as_ref().map(serde_json::to_vec).transpose();
+        let secrets = secrets.map_err(|err| RuntimeError::io("unpack", err.into()))?;
+        if secrets.is_some() {
             command.arg("--setup").stdin(Stdio::piped());
+        } else if what.backup.is_some() {
+            command.arg("--backup").stdin(Stdio::piped());
         }
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|err| self.cannot_spawn(&err))?;
@@ -157,10 +183,10 @@ impl Monitor {
         if let Some(pid) = child.id() {
             started(pid).map_err(io_error)?;
         }
-        if let (Some(secrets), Some(mut stdin)) = (&what.setup, child.stdin.take()) {
-            let text = serde_json::to_vec(secrets).map_err(|err| io_error(err.into()))?;
+        let told = secrets.as_ref().or(what.backup.as_ref());
+        if let (Some(bytes), Some(mut stdin)) = (told, child.stdin.take()) {
             // One that ended already says on stderr why.
-            match stdin.write_all(&text).await {
+            match stdin.write_all(bytes).await {
                 Err(err) if err.kind() != io::ErrorKind::BrokenPipe => return Err(io_error(err)),
                 Ok(()) | Err(_) => {}
             }
@@ -303,6 +329,18 @@ fn detected(line: &str) -> Option<Unpacked> {
         value.filter(|value| !value.is_empty()).map(str::to_owned)
     };
     Some(Unpacked { ostype: of("ostype"), arch: of("arch") })
+}
+
+/// PVE's name for what this daemon was built for.
+fn host_arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86" => "i386",
+        "aarch64" => "arm64",
+        "arm" => "armhf",
+        "riscv32" => "riscv32",
+        "riscv64" => "riscv64",
+        _ => "amd64",
+    }
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ mod reading;
 mod realms;
 mod registry;
 mod replay;
+mod restoring;
 mod rrd;
 mod schemathesis;
 mod settings;

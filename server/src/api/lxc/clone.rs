@@ -7,12 +7,11 @@ use serde::Deserialize;
 
 use super::create::require_pool;
 use super::migrate::no_such_node;
-use super::rights::bridge_path;
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::{Caller, GuestPath, Params};
-use crate::guests::CloneRequest;
+use crate::guests::{CloneRequest, bridge_path};
 
 #[derive(Deserialize)]
 pub(super) struct CloneParams {

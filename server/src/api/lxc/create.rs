@@ -1,4 +1,5 @@
-//! `POST /nodes/{node}/lxc`.
+//! `POST /nodes/{node}/lxc`: a container from a template, or from a backup. The order of the checks
+//! is that of `create_vm` in pve-container's `PVE/API2/LXC.pm`.
 
 use axum::extract::State;
 use openapi::answer::ErrorBody;
@@ -12,9 +13,9 @@ use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::{AllParams, Caller, LocalNode};
-use crate::guests::{Archive, Change, Filling, GuestError, Plan};
+use crate::guests::{Archive, Change, Filling, GuestError, Plan, Restore};
 
-/// Create a container from a template.
+/// Create a container from a template, or restore one from a backup.
 #[utoipa::path(
     post, path = "/nodes/{node}/lxc", tag = "lxc",
     responses(
@@ -31,34 +32,67 @@ pub(super) async fn create(
     let params = datacenter::applied(&rules, &params);
     let text = |name: &str| params.get(name).and_then(|value| value.as_str());
     let flag = |name: &str| params.get(name).and_then(|value| value.as_u64()).map(|on| on == 1);
-    let unprivileged = flag("unprivileged").unwrap_or(true);
-    if !unprivileged {
+    let (vmid, is_restore) = (vmid(&params)?, flag("restore") == Some(true));
+    // What a backup says of it is only known later.
+    let unprivileged = flag("unprivileged").or((!is_restore).then_some(true));
+    if !is_restore && unprivileged == Some(false) {
         caller.require(Privilege::SysModify, "/")?;
     }
     if flag("ha-managed") == Some(true) {
         caller.require(Privilege::SysConsole, "/")?;
     }
-    let vmid = vmid(&params)?;
-    app.guests().require_unused(vmid).await?;
+    let force = is_restore && flag("force") == Some(true);
+    let overwrite = force && app.guests().check_overwrite(vmid).await?;
+    if !overwrite {
+        app.guests().require_unused(vmid).await?;
+    }
     Filling::from_params(&params).check()?;
     let pool = text("pool");
     require_pool(&caller, pool)?;
     let rights = Rights { caller: &caller, vmid, pool };
-    rights.require_create()?;
+    let firewall = match rights.require_create() {
+        // Whoever may back it up may bring it back, but with the firewall that it has.
+        Err(_) if overwrite && rights.may_back_up() => {
+            let there = app.guests().entry(vmid).await?;
+            if there.config.unprivileged() && unprivileged == Some(false) {
+                caller.require(Privilege::SysModify, "/")?;
+            }
+            false
+        }
+        required => required.map(|()| true)?,
+    };
     let given = Change::from_params(params.iter());
-    rights.require_changes(Changes { old: None, set: &given.set, delete: &[], unprivileged })?;
+    let changes = Changes {
+        old: None,
+        set: &given.set,
+        delete: &[],
+        unprivileged: unprivileged.unwrap_or(false),
+    };
+    rights.require_changes(changes)?;
     if let Some(tags) = given.set.get("tags") {
         require_tags(&app, &caller, &rules, "", tags).await?;
     }
     let archive = Archive::named(text("ostemplate").unwrap_or_default());
-    let storages = app.storages()?;
-    rights.require_archive(&storages, &archive, ContentType::Vztmpl)?;
+    let content = if is_restore { ContentType::Backup } else { ContentType::Vztmpl };
+    rights.require_archive(&*app.storages()?, &archive, content)?;
     let plan = Plan::new(&params, app.guests().cgroup_v2())?;
     app.guests().check_storages(&plan).await?;
     for storage in plan.storages() {
         caller.require(Privilege::DatastoreAllocateSpace, &format!("/storage/{storage}"))?;
     }
-    Ok(Data::new(app.guests().create(plan, caller.auth()).await?))
+    if !is_restore {
+        return Ok(Data::new(app.guests().create(plan, caller.auth()).await?));
+    }
+    let restore = Restore {
+        plan,
+        overwrite,
+        unique: flag("unique") == Some(true),
+        mac_prefix: rules.mac_prefix().map(str::to_owned),
+        unprivileged,
+        firewall,
+        caller,
+    };
+    Ok(Data::new(app.guests().restore(restore).await?))
 }
 
 fn vmid(params: &Map<String, Value>) -> Result<Vmid, ApiError> {

@@ -10,7 +10,7 @@ use pve_integration::storage::{ContentType, StorageConfig, VolumeName};
 use crate::api::storage::require_access;
 use crate::error::ApiError;
 use crate::extract::Caller;
-use crate::guests::{Archive, is_indexed, new_size_gib, split_list};
+use crate::guests::{Archive, bridge_path, is_indexed, new_size_gib, split_list};
 
 pub(super) struct Rights<'a> {
     pub(super) caller: &'a Caller,
@@ -77,6 +77,10 @@ impl Rights<'_> {
         self.require(Privilege::VmAllocate).map_err(|_| {
             ApiError::new(axum::http::StatusCode::FORBIDDEN, "Permission check failed")
         })
+    }
+
+    pub(super) fn may_back_up(&self) -> bool {
+        self.caller.may(Privilege::VmBackup, &format!("/vms/{}", self.vmid))
     }
 
     /// Pve-storage's `check_volume_access` for what the guest is made from.
@@ -207,17 +211,6 @@ fn volume_part(value: &str) -> &str {
     part.unwrap_or_default()
 }
 
-fn part<'a>(value: &'a str, key: &str) -> Option<&'a str> {
-    value.split(',').find_map(|part| part.strip_prefix(key)?.strip_prefix('='))
-}
-
-/// Of the zone that holds every bridge which is not a network of PVE's own.
-pub(super) fn bridge_path(net: &str) -> Option<String> {
-    let bridge = part(net, "bridge")?;
-    let tag = part(net, "tag").map(|tag| format!("/{tag}")).unwrap_or_default();
-    Some(format!("/sdn/zones/localnetwork/{bridge}{tag}"))
-}
-
 fn changed_features(old: &str, new: &str) -> BTreeSet<String> {
     let parts = |text: &str| -> BTreeSet<String> {
         split_list(&text.replace(';', "/")).into_iter().collect()
@@ -256,14 +249,5 @@ mod tests {
     ) {
         let found = changed_features(old, new);
         assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), changed);
-    }
-
-    #[test]
-    fn a_vlan_has_a_path_of_its_own() {
-        assert_eq!(
-            bridge_path("name=eth0,bridge=vmbr0,tag=7").as_deref(),
-            Some("/sdn/zones/localnetwork/vmbr0/7")
-        );
-        assert_eq!(bridge_path("name=eth0"), None);
     }
 }
