@@ -1,13 +1,15 @@
 //! The real daemon on a root of its own, killed and looked after when the test ends.
 
+use std::io::{BufReader, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::http::{Client, Reply, form};
+use crate::http::{self, Client, Reply, form};
 use crate::left_behind::{left_behind, processes_of};
 
 pub const NODE: &str = "pve1";
@@ -207,6 +209,20 @@ impl Daemon {
         }
         let head = format!("{method} /api2/json{path}{query}");
         Client::new(self.address).request(&head, &headers, body.as_bytes())
+    }
+
+    /// As root@pam itself, over the socket that is root's alone.
+    pub fn request_local(&self, method: &str, path: &str, parameters: &[(&str, &str)]) -> Reply {
+        let stream = UnixStream::connect(self.root.join("run/proxmox-lxcri/api.sock")).unwrap();
+        let (head, body) = (format!("{method} /api2/json{path}"), form(parameters));
+        let request = format!(
+            "{head} HTTP/1.1\r\nHost: local\r\nConnection: close\r\nContent-Length: {}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\n\r\n{body}",
+            body.len()
+        );
+        let mut stream = BufReader::new(stream);
+        stream.get_mut().write_all(request.as_bytes()).unwrap();
+        http::read(&mut stream, &head).expect("the daemon answers")
     }
 
     pub fn get(&self, path: &str) -> Reply {

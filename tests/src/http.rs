@@ -64,7 +64,7 @@ impl Client {
     }
 }
 
-fn read(stream: &mut BufReader<TcpStream>, head: &str) -> Option<Reply> {
+pub(crate) fn read(stream: &mut BufReader<impl Read>, head: &str) -> Option<Reply> {
     let mut line = String::new();
     stream.read_line(&mut line).ok().filter(|count| *count > 0)?;
     let mut words = line.trim_end().splitn(3, ' ');
