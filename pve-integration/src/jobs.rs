@@ -1,5 +1,8 @@
 //! `jobs.cfg`: backup jobs. Sections of other kinds stay as they are. As pve-guest-common's
-//! `PVE/VZDump/JobBase.pm` on pve-common's `PVE/SectionConfig.pm`.
+//! `PVE/VZDump/JobBase.pm` on pve-common's `PVE/SectionConfig.pm`. When they run is `schedule`'s.
+
+mod schedule;
+mod state;
 
 use std::io;
 
@@ -13,6 +16,10 @@ use crate::atomic;
 use crate::cluster_lock::{ClusterLock, LockError};
 use crate::ct_config::{decode_text, encode_text};
 use crate::layout::Root;
+
+pub use self::schedule::{
+    Clock, REALM_SYNC, Run, Scheduled, changed, due, made, removed, started, starting,
+};
 
 const KIND: &str = "vzdump";
 /// Of a request; the file has none of them.

@@ -29,6 +29,7 @@ mod refusal;
 pub mod router;
 mod routes;
 pub mod runtime;
+mod scheduler;
 pub mod serve;
 pub mod stats;
 mod target;

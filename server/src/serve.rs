@@ -21,6 +21,7 @@ use crate::config::{Config, ConfigError};
 use crate::listen::{Listener, Server};
 use crate::pveproxy::{PveProxy, Settings, SettingsError};
 use crate::router::router;
+use crate::scheduler;
 use crate::tls::{self, TlsError};
 
 /// How long a request that is being answered may hold up the end.
@@ -124,6 +125,7 @@ pub async fn serve(options: Options) -> Result<(), StartError> {
     tracing::info!(path = %path.display(), "listening on {} for root", path.display());
 
     let metrics = tokio::spawn(app.metrics().clone().run(stop.clone()));
+    let scheduler = tokio::spawn(scheduler::run(app.clone(), stop.clone()));
     let listeners = TaskTracker::new();
     listeners.spawn(server.clone().accept(network));
     listeners.spawn(server.clone().accept(local));
@@ -131,6 +133,7 @@ pub async fn serve(options: Options) -> Result<(), StartError> {
     stop.cancelled().await;
     listeners.wait().await;
     server.finish(REQUEST_PATIENCE).await;
+    drop(scheduler.await);
     app.consoles().close();
     app.tasks().shutdown(TASK_PATIENCE).await;
     drop(metrics.await);

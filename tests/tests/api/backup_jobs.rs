@@ -1,7 +1,7 @@
 //! Backup jobs in `jobs.cfg`, and what is told of backups that are there.
 
 use serde_json::json;
-use tests::{Daemon, NODE};
+use tests::{Daemon, NODE, eventually};
 
 use crate::{ANN, with_guest};
 
@@ -161,4 +161,48 @@ fn old_backups_are_marked_and_removed() {
     assert_eq!(left.as_array().unwrap().len(), 2);
     let ann = daemon.request_as(&[("Authorization", ANN)], "DELETE", &path, &parameters);
     assert_eq!(ann.line(), "403 Permission check failed (/storage/local, Datastore.AllocateSpace)");
+}
+
+fn state(daemon: &Daemon, id: &str) -> serde_json::Value {
+    let path = daemon.root().join(format!("var/lib/pve-manager/jobs/vzdump-{id}.json"));
+    fs_err::read(path).map_or(json!(null), |bytes| serde_json::from_slice(&bytes).unwrap())
+}
+
+/// A scheduler looks as soon as there is one, so nobody waits for a full minute here.
+#[test]
+fn a_run_that_was_missed_is_made_up_for_where_that_is_wanted() {
+    let old = r#"{"state":"created","time":1700000000,"config":{"enabled":1,"schedule":"02:30"}}"#;
+    let daemon = with_guest()
+        .file(
+            "etc/pve/jobs.cfg",
+            "vzdump: again\n\tschedule 02:30\n\trepeat-missed 1\n\tvmid 100\n\n\
+             vzdump: never\n\tschedule 02:30\n\tvmid 100\n\n",
+        )
+        .file("var/lib/pve-manager/jobs/vzdump-again.json", old)
+        .file("var/lib/pve-manager/jobs/vzdump-never.json", old)
+        .start();
+
+    let upid = eventually(20, "the job runs", || {
+        state(&daemon, "again")["upid"].as_str().map(str::to_owned)
+    });
+
+    assert!(upid.contains(":vzdump:100:root@pam:"), "{upid}");
+    let never = state(&daemon, "never");
+    assert_eq!((&never["state"], never.get("upid")), (&json!("created"), None));
+    assert!(never["updated"].as_i64().unwrap() > 1_700_000_000, "{never}");
+}
+
+#[test]
+fn a_job_s_state_comes_and_goes_with_it() {
+    let daemon = with_guest().start();
+    daemon.post(JOBS, &[("id", "j1"), ("schedule", "02:30"), ("all", "1")]).data();
+    let made = state(&daemon, "j1");
+    assert_eq!(made["config"], json!({"enabled": 1, "schedule": "02:30"}));
+    assert!(made["time"].as_i64().unwrap() > 1_700_000_000 && made.get("updated").is_none());
+    daemon.put("/cluster/backup/j1", &[("schedule", "03:30")]).data();
+    let changed = state(&daemon, "j1");
+    assert_eq!(changed["config"]["schedule"], "03:30");
+    assert!(changed["updated"].is_i64(), "{changed}");
+    daemon.delete("/cluster/backup/j1").data();
+    assert_eq!(state(&daemon, "j1"), json!(null));
 }

@@ -9,7 +9,7 @@ use openapi::answer::{
 };
 use openapi::{Privilege, Vmid};
 use pve_integration::calendar::CalendarEvent;
-use pve_integration::jobs::{Job, Jobs, JobsError};
+use pve_integration::jobs::{self, Job, Jobs, JobsError};
 use pve_integration::local_time;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -87,7 +87,13 @@ pub(super) async fn create_backup_job(
         return Err(ApiError::die("property contains a line feed"));
     }
     normalise(&mut values);
-    edit(app, move |jobs| jobs.push(Job { id, values })).await
+    let root = app.root().clone();
+    edit(app, move |jobs| {
+        let job = Job { id, values };
+        jobs.push(job.clone())?;
+        Ok(jobs::made(&root, &job, now())?)
+    })
+    .await
 }
 
 #[derive(Deserialize)]
@@ -126,9 +132,10 @@ pub(super) async fn delete_backup_job(
     State(app): State<App>,
     Params(OfJob { id }): Params<OfJob>,
 ) -> Result<Data<Option<String>>, ApiError> {
+    let root = app.root().clone();
     edit(app, move |jobs| {
         if jobs.remove(&id) {
-            return Ok(());
+            return Ok(jobs::removed(&root, &id)?);
         }
         Err(JobsError::Refused(under_lock(no_such_job(&id)).message().to_owned()))
     })
@@ -167,11 +174,13 @@ pub(super) async fn update_backup_job(
     let jobs = read(&app).await?;
     let job = jobs.get(&id).ok_or_else(|| ApiError::die("no such vzdump job"))?;
     require_update(&caller, &params, &doomed, Some(job))?;
+    let root = app.root().clone();
     edit(app, move |jobs| {
         let refused = |err: ApiError| JobsError::Refused(under_lock(err).message().to_owned());
         let job = jobs.get_mut(&id);
         let job = job.ok_or_else(|| JobsError::Refused("no such vzdump job".to_owned()))?;
-        change(job, &given, &doomed).map_err(refused)
+        change(job, &given, &doomed).map_err(refused)?;
+        Ok(jobs::changed(&root, job, now())?)
     })
     .await
 }

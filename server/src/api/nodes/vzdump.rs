@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use openapi::answer::ErrorBody;
-use openapi::{Privilege, Vmid};
+use openapi::{NodeName, Privilege, Vmid};
 use pve_integration::vzdump::{Compress, Options, check_template, command_line, defaults};
 use serde_json::{Map, Value};
 
@@ -33,30 +33,40 @@ pub(super) async fn vzdump(
         let text = "option is only allowed on the command line interface.";
         return Err(ApiError::param("stdout", text));
     }
-    require_parameters(&caller, &params)?;
-    if let (true, Some(storage)) = (params.contains_key("prune-backups"), storage_of(&params)) {
+    Ok(Data::new(back_up(&app, &caller, node.name(), &params).await?))
+}
+
+/// What a request or a job asks for: the UPID of the run, or `OK` if there is nothing to do.
+pub(crate) async fn back_up(
+    app: &App,
+    caller: &Caller,
+    node: &NodeName,
+    params: &Map<String, Value>,
+) -> Result<String, ApiError> {
+    require_parameters(caller, params)?;
+    if let (true, Some(storage)) = (params.contains_key("prune-backups"), storage_of(params)) {
         caller.require(Privilege::DatastoreAllocate, &format!("/storage/{storage}"))?;
     }
-    let params = verify(&params, true)?;
-    let members = pool_members(&caller, &params)?;
+    let params = verify(params, true)?;
+    let members = pool_members(caller, &params)?;
     let included = app.guests().included(&params, members).await?;
     let wanted = [included.here, included.orphaned].concat();
     if is_set(&params, "stop") {
-        caller.require(Privilege::SysModify, &format!("/nodes/{}", node.name()))?;
+        caller.require(Privilege::SysModify, &format!("/nodes/{node}"))?;
         app.guests().stop_backups().await?;
         if wanted.is_empty() {
-            return Ok(Data::new(NOTHING.to_owned()));
+            return Ok(NOTHING.to_owned());
         }
     }
     let all = is_set(&params, "all");
     if wanted.is_empty() && !all {
-        return Ok(Data::new(NOTHING.to_owned()));
+        return Ok(NOTHING.to_owned());
     }
     if let Some(storage) = storage_of(&params) {
         caller.require(Privilege::DatastoreAllocateSpace, &format!("/storage/{storage}"))?;
     }
-    let run = run(&app, &caller, &params, wanted).await?;
-    Ok(Data::new(app.guests().back_up(run, caller.auth())?.to_string()))
+    let run = run(app, caller, &params, wanted).await?;
+    Ok(app.guests().back_up(run, caller.auth())?.to_string())
 }
 
 async fn run(
