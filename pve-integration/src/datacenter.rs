@@ -1,5 +1,5 @@
-//! `datacenter.cfg` as far as it is about guests: their tags, and the addresses of their
-//! interfaces. Upstream: `PVE/DataCenterConfig.pm` of pve-cluster, `PVE/GuestHelpers.pm` of
+//! `datacenter.cfg` as far as it is about guests: their tags, the addresses of their interfaces,
+//! how fast they are made. Upstream: `PVE/DataCenterConfig.pm` of pve-cluster, `PVE/GuestHelpers.pm` of
 //! pve-guest-common.
 
 use std::collections::BTreeSet;
@@ -25,6 +25,7 @@ pub struct Datacenter {
     allowed: BTreeSet<String>,
     registered: BTreeSet<String>,
     mac_prefix: Option<String>,
+    bwlimit: Option<String>,
 }
 
 impl Datacenter {
@@ -54,6 +55,7 @@ impl Datacenter {
                 }
                 "registered-tags" => found.registered = list(value),
                 "mac_prefix" if !value.is_empty() => found.mac_prefix = Some(value.to_owned()),
+                "bwlimit" => found.bwlimit = Some(value.to_owned()),
                 _ => {}
             }
         }
@@ -63,6 +65,11 @@ impl Datacenter {
     /// Beginning of hardware addresses that nobody chose, where it is not PVE's own.
     pub fn mac_prefix(&self) -> Option<&str> {
         self.mac_prefix.as_deref()
+    }
+
+    /// How fast what may be done, a property string.
+    pub fn bwlimit(&self) -> Option<&str> {
+        self.bwlimit.as_deref()
     }
 
     /// Tags as they are stored: each once.

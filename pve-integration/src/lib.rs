@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod atomic;
+pub mod bandwidth;
 pub mod bundle;
 pub mod calendar;
 pub mod cluster_lock;

@@ -1,5 +1,6 @@
 //! `/nodes/{node}/lxc`: containers.
 
+mod bandwidth;
 mod clone;
 mod config;
 mod console;

@@ -21,7 +21,7 @@ pub(crate) struct Filling {
     pub(crate) ha_managed: bool,
     ignore_errors: bool,
     /// KiB a second.
-    bwlimit: Option<u64>,
+    bwlimit: Option<f64>,
 }
 
 impl Filling {
@@ -34,8 +34,17 @@ impl Filling {
             ssh_keys: given("ssh-public-keys"),
             ha_managed: flag("ha-managed"),
             ignore_errors: flag("ignore-unpack-errors"),
-            bwlimit: given("bwlimit").and_then(|limit| kib(&limit)),
+            bwlimit: given("bwlimit").and_then(|limit| limit.parse().ok()),
         }
+    }
+
+    /// What was asked for.
+    pub(crate) fn bwlimit(&self) -> Option<f64> {
+        self.bwlimit
+    }
+
+    pub(crate) fn limited_to(&mut self, kib_a_second: Option<f64>) {
+        self.bwlimit = kib_a_second;
     }
 
     pub(crate) fn check(&self) -> Result<(), GuestError> {
@@ -50,7 +59,7 @@ impl Filling {
             setup: None,
             backup: Some(config),
             ignore_errors: self.ignore_errors,
-            bwlimit: self.bwlimit,
+            bwlimit: self.bwlimit.map(whole),
         }
     }
 
@@ -68,21 +77,20 @@ impl Filling {
             setup: Some(secrets),
             backup: None,
             ignore_errors: self.ignore_errors,
-            bwlimit: self.bwlimit,
+            bwlimit: self.bwlimit.map(whole),
         })
     }
 }
 
 /// A limit below one would be none.
-fn kib(limit: &str) -> Option<u64> {
-    let limit: f64 = limit.parse().ok()?;
+fn whole(limit: f64) -> u64 {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "not negative, and a float saturates at the end of the integer"
     )]
     let whole = limit.max(0.0).ceil() as u64;
-    Some(whole)
+    whole
 }
 
 impl Guests {

@@ -7,6 +7,7 @@ use openapi::{Privilege, Upid, Vmid};
 use pve_integration::storage::ContentType;
 use serde_json::{Map, Value};
 
+use super::bandwidth;
 use super::datacenter::{self, require_tags};
 use super::rights::{Changes, Rights};
 use crate::app::App;
@@ -74,12 +75,15 @@ pub(super) async fn create(
     }
     let archive = Archive::named(text("ostemplate").unwrap_or_default());
     let content = if is_restore { ContentType::Backup } else { ContentType::Vztmpl };
-    rights.require_archive(&*app.storages()?, &archive, content)?;
-    let plan = Plan::new(&params, app.guests().cgroup_v2())?;
+    let storages = app.storages()?;
+    rights.require_archive(&storages, &archive, content)?;
+    let mut plan = Plan::new(&params, app.guests().cgroup_v2())?;
     app.guests().check_storages(&plan).await?;
     for storage in plan.storages() {
         caller.require(Privilege::DatastoreAllocateSpace, &format!("/storage/{storage}"))?;
     }
+    let (used, asked) = (plan.storages(), plan.filling.bwlimit());
+    plan.filling.limited_to(bandwidth::limit(&caller, &storages, &used, &rules, asked));
     if !is_restore {
         return Ok(Data::new(app.guests().create(plan, caller.auth()).await?));
     }
