@@ -11,6 +11,7 @@ use flate2::write::GzEncoder;
 use crate::UnpackError;
 use crate::error::Place;
 use crate::header::{BLOCK, is_header};
+use crate::lzop;
 
 /// `xz -9` needs 65 MiB to decode; whoever asks for more than this has another aim.
 const XZ_MEMORY: u64 = 256 << 20;
@@ -50,6 +51,7 @@ pub(crate) fn open<'a>(
             decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(unreadable)?;
             Box::new(decoder)
         }
+        () if magic(&lzop::MAGIC) => Box::new(lzop::Lzop::new(whole(head)).map_err(unreadable)?),
         () if magic(b"BZh") => return Err(UnpackError::Compression("bzip2")),
         () if magic(b"LZIP") => return Err(UnpackError::Compression("lzip")),
         () if magic(&[0x04, 0x22, 0x4d, 0x18]) => return Err(UnpackError::Compression("lz4")),

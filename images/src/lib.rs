@@ -10,6 +10,8 @@ mod compression;
 mod error;
 mod header;
 mod limits;
+mod lzo;
+mod lzop;
 mod pack;
 mod pax;
 mod place;

@@ -25,7 +25,7 @@ const COPY: usize = 128 << 10;
 /// of paths are not remembered; what is above keeps the time of unpacking.
 const REMEMBERED: usize = 32 << 20;
 
-/// Unpack `archive`, compressed with gzip, xz, zstd or not at all, into the folder `root`, a descriptor open for
+/// Unpack `archive`, compressed with gzip, lzop, xz, zstd or not at all, into the folder `root`, a descriptor open for
 /// reading.
 ///
 /// Nothing is written outside `root`, whatever the archive holds. Owners, modes, times and extended
