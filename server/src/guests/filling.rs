@@ -47,6 +47,13 @@ impl Filling {
         self.bwlimit = kib_a_second;
     }
 
+    /// Of what only a new system gets, what was asked for.
+    pub(super) fn for_new_systems(&self) -> Vec<&'static str> {
+        let given =
+            [("password", self.password.is_some()), ("ssh-public-keys", self.ssh_keys.is_some())];
+        given.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name).collect()
+    }
+
     pub(crate) fn check(&self) -> Result<(), GuestError> {
         let keys = self.ssh_keys.as_deref();
         keys.map_or(Ok(()), validate_ssh_keys).map_err(|err| GuestError::die(err.to_string()))

@@ -136,8 +136,14 @@ impl Recovered {
         let restricted = !restore.caller.is_root();
         let mut remarks = Vec::new();
         for (key, value) in old.current().iter() {
-            let disk = is_indexed(key, "mp") || is_indexed(key, "unused");
-            if NOT_MERGED.contains(&key) || disk {
+            if NOT_MERGED.contains(&key) || is_indexed(key, "unused") {
+                continue;
+            }
+            if is_indexed(key, "mp") {
+                if restore.plan.default_storage.is_none() && config.get(key).is_none() {
+                    let text = format!("{key} of the backup is left out, other disks were given");
+                    remarks.push(Remark::Line(text));
+                }
                 continue;
             }
             if restricted && key == "features" && !config.unprivileged() && old.unprivileged() {
@@ -258,9 +264,12 @@ mod tests {
 
     #[test]
     fn disks_that_are_asked_for_are_all_there_are() {
-        let (recovered, config, _) = merged(&restore(&json!({"rootfs": "1"}), "root@pam"), None);
+        let wanted = json!({"rootfs": "1", "mp0": "big:2,mp=/d"});
+        let (recovered, config, remarks) = merged(&restore(&wanted, "root@pam"), None);
         let disks: Vec<_> = recovered.disks.iter().map(|disk| disk.value.as_str()).collect();
-        assert_eq!((disks, config.get("mp1")), (vec!["big:1"], None));
+        assert_eq!((disks, config.get("mp1")), (vec!["big:1", "big:2,mp=/d"], None));
+        let text = "mp1 of the backup is left out, other disks were given";
+        assert!(remarks.contains(&Remark::Line(text.to_owned())), "{remarks:?}");
     }
 
     #[test]
@@ -286,8 +295,9 @@ mod tests {
         let joe = restore(&json!({"rootfs": "local:1"}), "joe@pve");
         let (_, config, remarks) = merged(&joe, None);
         assert!(config.current().lxc().is_empty());
-        assert_eq!(remarks.len(), 4);
-        assert_eq!(remarks[2], Remark::Line("lxc.cap.drop: sys_admin".to_owned()));
+        assert!(matches!(remarks[remarks.len() - 4], Remark::Warning(_)), "{remarks:?}");
+        let dropped = Remark::Line("lxc.cap.drop: sys_admin".to_owned());
+        assert_eq!(remarks[remarks.len() - 2], dropped);
     }
 
     #[test]

@@ -176,6 +176,9 @@ impl Guests {
             noted.write(&root, vmid)
         };
         let filling = restore.plan.filling.clone();
+        for name in filling.for_new_systems() {
+            log.line(format!("{name} is not applied: the files in the backup stay as they are"));
+        }
         let what = filling.unpacking_backup(backup.path, config.to_bytes());
         let unpacked = self.0.monitor.unpack(vmid, &what, log, cancel, note).await?;
         log.line("merging backed-up and given configuration..");

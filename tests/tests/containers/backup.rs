@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 use serde_json::Value;
-use tests::{Content, Daemon, NODE, Task, rootfs};
+use tests::{Content, Daemon, NODE, Task, eventually, rootfs};
 
 use crate::{BUSYBOX, RAW, SMALL, SUBVOL, UNPRIVILEGED, daemon, sh};
 
@@ -119,6 +119,46 @@ fn a_restore_takes_the_place_of_what_was_there_or_leaves_it() {
     guest.wait_for_output("found 7:8:640 precious precious");
     let running = daemon.post(PATH, &[&parameters[..], &[("force", "1")]].concat());
     assert_eq!(running.line(), "500 can't overwrite running container");
+    guest.stop();
+    guest.destroy();
+}
+
+#[test]
+fn a_restore_that_is_killed_leaves_what_was_there() {
+    let mut daemon = daemon();
+    let script = sh(KEEPER);
+    let options = [SUBVOL, DATA, SMALL, UNPRIVILEGED, ("entrypoint", script.as_str())];
+    let guest = daemon.create(100, BUSYBOX, &options);
+    guest.start();
+    guest.wait_for_output("ready");
+    guest.stop();
+    daemon.task(&daemon.post(&format!("/nodes/{NODE}/vzdump"), &[("vmid", "100")])).ok();
+    let volid = backup(&daemon);
+
+    // So slow that they are not done before the daemon is.
+    for vmid in ["100", "101"] {
+        let slow = [("force", "1"), ("bwlimit", "1"), ("vmid", vmid), ("restore", "1")];
+        let reply = daemon.post(PATH, &[&slow[..], &[("ostemplate", volid.as_str())]].concat());
+        let upid = reply.data().as_str().unwrap().to_owned();
+        eventually(60, "the unpacking", || {
+            let log = daemon.get(&format!("/nodes/{NODE}/tasks/{upid}/log")).text();
+            let note = format!("var/lib/proxmox-lxcri/creating/{vmid}");
+            let note = fs_err::read_to_string(daemon.root().join(note)).unwrap_or_default();
+            (log.contains("extracting archive") && note.contains("\"pid\"")).then_some(())
+        });
+    }
+    assert_eq!(daemon.guest(100).config()["lock"], "create");
+    daemon.kill();
+    daemon.launch();
+
+    assert!(!daemon.config_path(101).exists());
+    let guest = daemon.guest(100);
+    assert!(guest.config().get("lock").is_none());
+    let content = format!("/nodes/{NODE}/storage/local/content?content=rootdir");
+    let volumes = daemon.get(&content).data();
+    assert_eq!(volumes.as_array().unwrap().len(), 2, "{volumes}");
+    guest.start();
+    guest.wait_for_output("found 7:8:640 precious precious");
     guest.stop();
     guest.destroy();
 }

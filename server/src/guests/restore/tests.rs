@@ -215,7 +215,8 @@ fn request(world: &World, more: &serde_json::Value) -> Restore {
 async fn the_old_one_goes_when_the_new_one_is_whole() {
     let world = World::with_old();
     world.write("then", "");
-    let upid = world.guests.restore(request(&world, &json!({}))).await.unwrap();
+    let more = json!({"password": "not-theirs"});
+    let upid = world.guests.restore(request(&world, &more)).await.unwrap();
 
     assert_eq!(world.end(&upid).await, "OK");
 
