@@ -111,11 +111,16 @@ fn live(
         if !is_reboot(status) {
             return Ok(());
         }
+        // Applying changes may take volumes, which are the daemon's: it starts us again.
+        if read_config(guest)?.pending().is_some() {
+            record.reboot = true;
+            return Ok(());
+        }
         supervisor.enter(State::Starting);
         cleanup::end_processes(guest, cgroup, || drop(reap_all()))?;
         let lived = container.began.instant.elapsed();
         std::thread::sleep(SHORTEST_LIFE.saturating_sub(lived));
-        // Read anew: a reboot is when changes of the config take effect.
+        // Read anew: what was changed and applied meanwhile takes effect.
         container = Container::start(guest, &read_config(guest)?, mounted.path())?;
     }
 }
@@ -169,6 +174,7 @@ fn record_of(container: &Container, status: WaitStatus, oom_killed: bool) -> Exi
         signal: status.terminating_signal(),
         oom_killed,
         error: exec_failure(container, status),
+        reboot: false,
     }
 }
 

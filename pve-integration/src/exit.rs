@@ -24,6 +24,9 @@ pub struct ExitRecord {
     /// The kernel killed something in the container's cgroup for want of memory.
     pub oom_killed: bool,
     pub error: Option<String>,
+    /// It wants to be started again, once what waits in its config is applied.
+    #[serde(default)]
+    pub reboot: bool,
 }
 
 impl ExitRecord {

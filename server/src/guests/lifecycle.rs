@@ -80,19 +80,29 @@ impl Guests {
         self.apply_pending(vmid, locked, |text| log.warn(text))
     }
 
-    /// As PVE's hook at the end of a container. What fails here is the next start's.
     async fn apply_after_stop(&self, vmid: Vmid, log: &TaskLog) {
         let task_log = log.clone();
-        let applied = self.blocking(move |guests| {
-            let locked = guests.lock(vmid)?;
-            if check_lock(&locked.config, TOLERATED).is_err() || guests.is_running(vmid)? {
-                return Ok(());
-            }
-            guests.apply_pending(vmid, locked, |text| task_log.warn(text))
-        });
+        let applied =
+            self.blocking(move |guests| guests.apply_stopped(vmid, |text| task_log.warn(text)));
         if let Err(err) = applied.await {
             log.warn(format!("unable to apply pending changes: {err}"));
         }
+    }
+
+    /// As PVE's hook at the end of a container. What fails here is the next start's.
+    pub(super) fn apply_stopped(
+        &self,
+        vmid: Vmid,
+        warn: impl FnMut(&str),
+    ) -> Result<(), GuestError> {
+        if self.read(vmid)?.config.pending().is_none() {
+            return Ok(());
+        }
+        let locked = self.lock(vmid)?;
+        if check_lock(&locked.config, TOLERATED).is_err() || self.is_running(vmid)? {
+            return Ok(());
+        }
+        self.apply_pending(vmid, locked, warn)
     }
 
     pub(crate) async fn stop(

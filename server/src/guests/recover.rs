@@ -5,6 +5,8 @@
 use std::str::FromStr as _;
 
 use openapi::{AuthId, Vmid};
+use pve_integration::ct_config::ConfigError;
+use pve_integration::exit::ExitRecord;
 use pve_integration::tasks::process;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -51,14 +53,66 @@ impl Guests {
         for (vmid, halt) in halted {
             self.let_go(vmid, halt).await;
         }
-        for vmid in known.into_iter().filter(|vmid| !listening.contains(vmid)) {
-            let crun = self.0.crun.clone();
+        if let Some(mut ends) = self.0.crun.ends() {
+            let guests = self.clone();
             tokio::spawn(async move {
-                if let Err(err) = crun.sweep(vmid).await {
-                    tracing::error!(guest.vmid = %vmid, error = %err, "cannot clean up after CT {vmid}: {err}");
+                while let Some(vmid) = ends.recv().await {
+                    let guests = guests.clone();
+                    tokio::spawn(async move { guests.after_end(vmid).await });
                 }
             });
         }
+        for vmid in known.into_iter().filter(|vmid| !listening.contains(vmid)) {
+            let guests = self.clone();
+            tokio::spawn(async move {
+                if let Err(err) = guests.0.crun.sweep(vmid).await {
+                    tracing::error!(guest.vmid = %vmid, error = %err, "cannot clean up after CT {vmid}: {err}");
+                }
+                // Who never ran here may have changes that wait for a first start.
+                if guests.0.root.exit_record(vmid).exists() {
+                    guests.after_end(vmid).await;
+                }
+            });
+        }
+    }
+
+    /// A container ended, whoever wanted it: what waited for that is applied, and one that rebooted
+    /// is started again.
+    async fn after_end(&self, vmid: Vmid) {
+        let rebooted = self.blocking(move |guests| {
+            let warn = |text: &str| tracing::warn!(guest.vmid = %vmid, "CT {vmid}: {text}");
+            guests.apply_stopped(vmid, warn)?;
+            guests.takes_reboot(vmid)
+        });
+        let done = match rebooted.await {
+            Ok(false) => return,
+            Ok(true) => {
+                let who = AuthId::from_str("root@pam").expect("it is a user's name");
+                self.start(vmid, Start::default(), &who).await.map(drop)
+            }
+            Err(err) => Err(err),
+        };
+        match done {
+            // It was destroyed, or somebody was quicker.
+            Ok(())
+            | Err(GuestError::AlreadyRunning(_) | GuestError::Config(ConfigError::NotFound(..))) => {
+            }
+            Err(err) => {
+                tracing::error!(guest.vmid = %vmid, error = %err, "after the end of CT {vmid}: {err}");
+            }
+        }
+    }
+
+    /// Whether it ended to be started again. It is told once.
+    fn takes_reboot(&self, vmid: Vmid) -> Result<bool, GuestError> {
+        let path = self.0.root.exit_record(vmid);
+        let failed = |err| GuestError::io("exit record", err);
+        let Some(mut record) = ExitRecord::read(&path).map_err(failed)? else { return Ok(false) };
+        if !std::mem::take(&mut record.reboot) {
+            return Ok(false);
+        }
+        record.write(&path).map_err(failed)?;
+        Ok(true)
     }
 
     /// Work that needed a container to keep still is over.

@@ -18,6 +18,7 @@ use rustix_libc_wrappers::process::SignalExt as _;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStdout};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::monitor::Monitor;
@@ -45,6 +46,9 @@ struct Shared {
     turns: Mutex<HashMap<Vmid, Arc<tokio::sync::Mutex<()>>>>,
     /// Containers that are being cleaned up after.
     cleaning: Mutex<HashSet<Vmid>>,
+    /// Containers whose supervisor is gone, and who wants to know.
+    ended: mpsc::UnboundedSender<Vmid>,
+    ends: Mutex<Option<mpsc::UnboundedReceiver<Vmid>>>,
 }
 
 /// While it lives, its container is one that is cleaned up after.
@@ -66,7 +70,14 @@ impl Drop for Cleaning<'_> {
 impl Crun {
     pub(crate) fn new(monitor: Monitor, root: Root) -> Self {
         let (turns, cleaning) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Shared { monitor, root, turns, cleaning }))
+        let (ended, ends) = mpsc::unbounded_channel();
+        let ends = Mutex::new(Some(ends));
+        Self(Arc::new(Shared { monitor, root, turns, cleaning, ended, ends }))
+    }
+
+    /// Each container that ends from now on, in peace or not. For one who asks first.
+    pub(crate) fn ends(&self) -> Option<mpsc::UnboundedReceiver<Vmid>> {
+        self.0.ends.lock().expect("nothing panics while it holds the lock").take()
     }
 
     fn client(&self, vmid: Vmid) -> Client {
@@ -156,6 +167,7 @@ impl Crun {
         if self.has_leftovers(vmid) {
             self.sweep_logged(vmid).await;
         }
+        self.0.ended.send(vmid).ok(); // nobody may want to know
     }
 
     /// Run a blocking call of the command protocol off the runtime's threads.

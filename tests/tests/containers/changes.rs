@@ -2,7 +2,7 @@
 //! says of it.
 
 use serde_json::{Value, json};
-use tests::{Daemon, Guest, eventually};
+use tests::{Content, Daemon, Guest, eventually, rootfs};
 
 use crate::{BUSYBOX, PATIENT, SUBVOL, UNPRIVILEGED, daemon};
 
@@ -187,5 +187,68 @@ fn unused_volumes_go_at_once() {
     assert_eq!(guest.config()["unused0"], Value::Null);
     guest.stop();
     eventually(5, "it is stopped", || (guest.status() == "stopped").then_some(()));
+    guest.destroy();
+}
+
+/// Ends when somebody says so, and waits for that.
+const UNTIL_TOLD: &str = "echo ready; while [ ! -e /go ]; do sleep 0.1; done; rm -f /go; ";
+
+fn tell(daemon: &Daemon) {
+    let rootfs = daemon.root().join("var/lib/vz/images/100/subvol-100-disk-0.subvol");
+    fs_err::write(rootfs.join("go"), "").unwrap();
+}
+
+#[test]
+fn the_end_of_a_container_brings_what_waited_whoever_ended_it() {
+    let mut daemon = daemon();
+    let script = crate::sh(&format!("{UNTIL_TOLD} exit 3"));
+    let options = [SUBVOL, UNPRIVILEGED, ("memory", "64"), ("entrypoint", script.as_str())];
+    let guest = daemon.create(100, BUSYBOX, &options);
+    guest.start();
+    guest.wait_for_output("ready");
+    guest.put_config(&[("mp0", "local:0,mp=/data")]).data();
+    assert_eq!(waits(&daemon), json!([{"key": "mp0", "pending": "local:0,mp=/data"}]));
+    tell(&daemon);
+    assert_eq!(guest.wait()["exit_code"], 3);
+    eventually(20, "nothing waits", || (waits(&daemon) == json!([])).then_some(()));
+    let current = daemon.get("/nodes/pve1/lxc/100/config?current=1").data();
+    assert_eq!(current["mp0"], "local:100/subvol-100-disk-1.subvol,mp=/data,size=0T");
+
+    // Nobody looks when it ends this time.
+    guest.start();
+    guest.put_config(&[("delete", "mp0")]).data();
+    daemon.kill();
+    tell(&daemon);
+    let record = daemon.root().join("run/proxmox-lxcri/100/exit.json");
+    eventually(20, "the exit record", || record.exists().then_some(()));
+    daemon.launch();
+    eventually(20, "nothing waits", || (waits(&daemon) == json!([])).then_some(()));
+    assert_eq!(daemon.guest(100).config()["unused0"], "local:100/subvol-100-disk-1.subvol");
+    daemon.guest(100).destroy();
+}
+
+/// Told by its own `reboot`, as by PVE's.
+#[test]
+fn a_reboot_from_inside_brings_what_waited() {
+    let daemon = daemon();
+    // One program alone may not reboot; an init may.
+    let init = format!("#!/bin/sh\n{UNTIL_TOLD}\nbusybox reboot -f\n");
+    let content = Content::default().file("sbin/init", 0o755, init);
+    rootfs(&daemon.templates(), "init.tar.gz", &content);
+    let guest = daemon.create(100, "init.tar.gz", &[SUBVOL, UNPRIVILEGED, ("memory", "64")]);
+    guest.start();
+    guest.wait_for_output("ready");
+    let first = guest.oci()["pid"].clone();
+    guest.put_config(&[("mp0", "local:0,mp=/data"), ("hostname", "renamed")]).data();
+
+    tell(&daemon);
+
+    eventually(30, "another life", || {
+        let pid = guest.oci()["pid"].clone();
+        (!pid.is_null() && pid != first).then_some(())
+    });
+    assert_eq!(waits(&daemon), json!([]));
+    assert_eq!(guest.config()["mp0"], "local:100/subvol-100-disk-1.subvol,mp=/data,size=0T");
+    guest.stop();
     guest.destroy();
 }
