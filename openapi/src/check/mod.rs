@@ -66,12 +66,12 @@ pub fn check_given(method: &Method, mut given: Given) -> Result<Map<String, Valu
     Ok(checked.collect())
 }
 
-/// Where a config is changed, PVE was recorded to refuse `true`, as everywhere, but clients also send
-/// what Python prints and what PVE's own files may hold. Those are taken.
+/// Where a config is changed, what Python prints is taken: clients send it, though PVE refuses it.
+/// `true`, `yes` and `on` were recorded to be refused, as everywhere.
 fn spell_out(flag: &mut Value) {
     let digit = match flag.as_str() {
-        Some("True" | "yes" | "on") => "1",
-        Some("False" | "no" | "off") => "0",
+        Some("True") => "1",
+        Some("False") => "0",
         Some(_) | None => return,
     };
     *flag = Value::String(digit.to_owned());
