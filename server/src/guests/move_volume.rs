@@ -2,8 +2,8 @@
 //! other half, a disk handed to another container, is `reassign`.
 
 use openapi::{AuthId, StorageId, Upid, Vmid, VolumeId};
-use pve_integration::ct_config::{ContainerConfig, MountPoint, MountSource};
-use pve_integration::storage::Version;
+use pve_integration::ct_config::{ContainerConfig, Locked, MountPoint, MountSource};
+use pve_integration::storage::{ContentType, Version};
 use tokio_util::sync::CancellationToken;
 
 use super::apply::add_unused;
@@ -35,8 +35,14 @@ impl Guests {
         who: &AuthId,
     ) -> Result<Upid, GuestError> {
         let wanted = request.clone();
-        let (operation, volume) =
-            self.blocking(move |guests| guests.begin_move(vmid, &wanted)).await?;
+        let begun = self.blocking(move |guests| guests.begin_move(vmid, &wanted)).await?;
+        let (operation, volume) = match begun {
+            Ok(begun) => begun,
+            // Upstream sees what is wrong with volume and storage once its task uses them.
+            Err(err) => {
+                return self.task("move_volume", vmid, who, move |_, _| async move { Err(err) });
+            }
+        };
         let (guests, begun) = (self.clone(), operation.clone());
         let spawned = self.task("move_volume", vmid, who, move |log, cancel| async move {
             let work = async {
@@ -51,19 +57,46 @@ impl Guests {
         spawned
     }
 
-    fn begin_move(&self, vmid: Vmid, request: &Move) -> Result<(Operation, VolumeId), GuestError> {
+    /// The inner error is the task's.
+    fn begin_move(
+        &self,
+        vmid: Vmid,
+        request: &Move,
+    ) -> Result<Result<(Operation, VolumeId), GuestError>, GuestError> {
         let locked = self.lock(vmid)?;
         check_lock(&locked.config, &[])?;
         if self.is_running(vmid)? {
             return Err(GuestError::die("cannot move volumes of a running container"));
         }
-        let volume = movable(&locked.config, request)?;
+        let source = movable(&locked.config, request)?;
         let digest = locked.digest().map(ToString::to_string).unwrap_or_default();
         check_digest(request.digest.as_deref(), &digest)?;
-        let storages = Storages::read(&self.0.root, &self.0.node)?;
-        storages.require_rootdir(&request.storage)?;
+        Ok(self.reserve_move(vmid, locked, source, request))
+    }
+
+    fn reserve_move(
+        &self,
+        vmid: Vmid,
+        locked: Locked,
+        source: MountSource,
+        request: &Move,
+    ) -> Result<(Operation, VolumeId), GuestError> {
+        let volume = match source {
+            MountSource::Volume(volume) => volume,
+            MountSource::Bind(path) | MountSource::Device(path) => {
+                let text = format!("unable to parse volume ID '{}'", path.display());
+                return Err(GuestError::die(text));
+            }
+        };
+        let (storages, storage) = (Storages::read(&self.0.root, &self.0.node)?, &request.storage);
+        storages.require(storage)?;
+        if !storages.takes(storage, ContentType::Rootdir)? {
+            return Err(GuestError::die(format!(
+                "content type 'rootdir' is not available or configured on storage '{storage}'"
+            )));
+        }
         let mut operation =
-            Operation::new("disk").on(&storages, vmid, std::slice::from_ref(&request.storage))?;
+            Operation::new("disk").on(&storages, vmid, std::slice::from_ref(storage))?;
         if request.delete {
             operation.doomed.push(volume.to_string());
         }
@@ -106,7 +139,7 @@ impl Guests {
     }
 }
 
-fn movable(config: &ContainerConfig, request: &Move) -> Result<VolumeId, GuestError> {
+fn movable(config: &ContainerConfig, request: &Move) -> Result<MountSource, GuestError> {
     let key = &request.disk;
     if is_indexed(key, "unused") {
         return Err(GuestError::die(format!(
@@ -114,23 +147,18 @@ fn movable(config: &ContainerConfig, request: &Move) -> Result<VolumeId, GuestEr
         )));
     }
     let value = config.get(key).ok_or_else(|| not_there(key))?;
-    let volume = match MountPoint::parse(key, value).map_err(GuestError::value)?.source {
-        MountSource::Volume(volume) => volume,
-        MountSource::Bind(_) => return Err(GuestError::die("cannot copy volumes of type bind")),
-        MountSource::Device(_) => {
-            return Err(GuestError::die("cannot copy volumes of type device"));
-        }
-    };
+    let source = MountPoint::parse(key, value).map_err(GuestError::value)?.source;
+    let MountSource::Volume(volume) = &source else { return Ok(source) };
     let mut without_current = config.clone();
     without_current.remove(key);
     let kept =
-        config.snapshots().next().is_some() && named_volumes(&without_current).contains(&volume);
+        config.snapshots().next().is_some() && named_volumes(&without_current).contains(volume);
     if request.delete && kept {
         return Err(GuestError::die(
             "you can't move a volume with snapshots and delete the source",
         ));
     }
-    Ok(volume)
+    Ok(source)
 }
 
 #[cfg(test)]
@@ -145,7 +173,6 @@ mod tests {
 
     #[rstest]
     #[case::unused("unused0", true, "only configured volumes can be moved to another storage")]
-    #[case::bind("mp0", true, "cannot copy volumes of type bind")]
     #[case::snapshots("rootfs", true, "move a volume with snapshots and delete the source")]
     fn refuses(#[case] disk: &str, #[case] delete: bool, #[case] message: &str) {
         let storage = "other".parse().unwrap();
@@ -156,6 +183,7 @@ mod tests {
 
     #[rstest]
     #[case("rootfs", false)]
+    #[case::for_the_task("mp0", true)]
     #[case("mp1", true)]
     fn takes(#[case] disk: &str, #[case] delete: bool) {
         let storage = "other".parse().unwrap();

@@ -11,7 +11,8 @@ use crate::{ANN, with_users};
 
 const MIB: u64 = 1 << 20;
 const STORAGES: &str = "dir: local\n\tpath /var/lib/vz\n\tcontent vztmpl,rootdir,images\n\n\
-    dir: other\n\tpath /srv/other\n\tcontent rootdir\n";
+    dir: other\n\tpath /srv/other\n\tcontent rootdir\n\n\
+    dir: papers\n\tpath /srv/papers\n\tcontent iso\n";
 
 /// CT 100, with an image of 16 MiB and a directory that holds `motd`.
 fn world() -> Daemon {
@@ -219,6 +220,21 @@ fn a_disk_that_is_not_there_does_not_move() {
         let missing = "property is missing and it is not optional";
         assert_eq!(reply.json()["errors"], json!({"mp": missing, "volume": missing}), "{call}");
     }
+}
+
+/// Upstream looks at the storage in its task.
+#[test]
+fn a_move_to_a_storage_that_is_none_fails_as_a_task() {
+    let daemon = world();
+    let to = |storage: &str| {
+        let parameters = [("volume", "rootfs"), ("storage", storage)];
+        let reply = daemon.post("/nodes/pve1/lxc/100/move_volume", &parameters);
+        daemon.task(&reply).failed()
+    };
+    assert_eq!(to("nope"), "storage 'nope' does not exist");
+    let content = "content type 'rootdir' is not available or configured on storage 'papers'";
+    assert_eq!(to("papers"), content);
+    assert_eq!(daemon.guest(100).config().get("lock"), None);
 }
 
 #[test]
