@@ -328,11 +328,20 @@ impl Guests {
             self.write_oci(vmid)?;
             if let Some(rules) = firewall {
                 firewall::replace(&self.0.root, vmid, rules)?;
+                // Once: what comes after may have to be tried again much later.
+                let doomed = doomed.clone();
+                let replacing = Some(Replacing { doomed, firewall: None });
+                let rest = Journal { replacing, ..journal.clone() };
+                rest.write(&self.0.root, vmid).map_err(|err| GuestError::io("journal", err))?;
             }
             let storages = Storages::read(&self.0.root, &self.0.node)?;
             let named = named_volumes(&locked.config);
             let doomed = doomed.iter().filter_map(|name| name.parse::<VolumeId>().ok());
-            for volume in doomed.filter(|volume| !named.contains(volume)) {
+            // A storage that nobody knows any more has nothing that could be removed.
+            let known = |volume: &VolumeId| storages.section(volume.storage()).is_ok();
+            for volume in doomed.filter(|volume| !named.contains(volume) && known(volume)) {
+                // One that is not mounted looks as if the volume were gone already.
+                storages.require(volume.storage())?.activate()?;
                 storages.free(&volume)?;
             }
         }

@@ -163,6 +163,24 @@ fn what_cannot_be_noted_is_not_exchanged() {
     assert!(OLD_FILES.iter().all(|file| world.has(file)));
 }
 
+/// Nothing of the old one goes before the new config is there.
+#[test]
+fn what_cannot_be_written_is_not_exchanged() {
+    let world = World::with_old();
+    (0..=3).for_each(|step| world.go(step));
+    let journal = Journal::all(&world.root).unwrap().remove(0).1;
+    let mut new = ContainerConfig::parse(NEW.as_bytes());
+    new.set("hostname", "two\nlines");
+    let rules = Some(b"new rules".to_vec());
+
+    let exchanged = world.guests.exchange(vmid(100), new, journal.clone(), rules, |_| {});
+
+    assert!(exchanged.unwrap_err().to_string().contains("hostname"));
+    assert!(OLD_FILES.iter().all(|file| world.has(file)));
+    world.guests.undo_create(vmid(100), &journal).unwrap();
+    world.assert_old();
+}
+
 /// What was there before cannot go: the container is the new one, and a later daemon goes on.
 #[tokio::test]
 async fn what_is_left_undone_is_the_next_daemons() {
@@ -183,6 +201,33 @@ async fn what_is_left_undone_is_the_next_daemons() {
     fs_err::remove_file(&folder).unwrap();
     world.next_daemon().await;
     world.assert_new();
+}
+
+/// A storage that is away keeps its volume until it is there again; the firewall, which its owner
+/// has changed since, is not written again.
+#[tokio::test]
+async fn each_thing_left_to_do_is_done_once() {
+    let world = World::with_old();
+    let away = "dir: local\n\tpath /var/lib/vz\n\ndir: away\n\tpath /away\n\tis_mountpoint 1\n";
+    world.write("etc/pve/storage.cfg", away);
+    let more = "unused1: away:100/vm-100-disk-0.raw\nunused2: gone:100/vm-100-disk-0.raw\n";
+    world.config(100, &OLD.replace("\n[s1]", &format!("{more}\n[s1]")));
+    (0..=3).for_each(|step| world.go(step));
+    let journal = Journal::all(&world.root).unwrap().remove(0).1;
+    let (new, rules) = (ContainerConfig::parse(NEW.as_bytes()), Some(b"new rules".to_vec()));
+    let mut said = String::new();
+
+    world.guests.exchange(vmid(100), new, journal, rules, |text| said = text).unwrap();
+
+    assert!(said.contains("'away'"), "{said}");
+    world.write(RULES, "changed since");
+    world.another().recover().await;
+    assert_eq!(Journal::all(&world.root).unwrap().len(), 1);
+    world.write("etc/pve/storage.cfg", &away.replace("is_mountpoint", "mkdir"));
+    world.write("away/images/100/vm-100-disk-0.raw", "old");
+    world.next_daemon().await;
+    assert!(!world.dir.path().join("away/images/100").exists());
+    assert_eq!(world.text(RULES), "changed since");
 }
 
 fn request(world: &World, more: &serde_json::Value) -> Restore {
