@@ -75,12 +75,18 @@ impl Guests {
         .await
     }
 
-    /// That the disks' storages are there, and take containers.
-    pub(crate) async fn check_storages(&self, plan: &Plan) -> Result<(), GuestError> {
-        let storages = plan.storages();
+    /// That a storage is there, and takes containers.
+    pub(crate) async fn check_storage(&self, id: StorageId) -> Result<(), GuestError> {
         self.blocking(move |guests| {
-            let known = Storages::read(&guests.0.root, &guests.0.node)?;
-            storages.iter().try_for_each(|storage| known.require_rootdir(storage))
+            Storages::read(&guests.0.root, &guests.0.node)?.require_rootdir(&id)
+        })
+        .await
+    }
+
+    /// That it can be used at once.
+    pub(crate) async fn activate_storage(&self, id: StorageId) -> Result<(), GuestError> {
+        self.blocking(move |guests| {
+            Ok(Storages::read(&guests.0.root, &guests.0.node)?.require(&id)?.activate()?)
         })
         .await
     }

@@ -340,8 +340,6 @@ impl Guests {
             // A storage that nobody knows any more has nothing that could be removed.
             let known = |volume: &VolumeId| storages.section(volume.storage()).is_ok();
             for volume in doomed.filter(|volume| !named.contains(volume) && known(volume)) {
-                // One that is not mounted looks as if the volume were gone already.
-                storages.require(volume.storage())?.activate()?;
                 storages.free(&volume)?;
             }
         }

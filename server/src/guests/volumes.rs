@@ -140,6 +140,7 @@ impl<'a> Storages<'a> {
         unprivileged: bool,
     ) -> Result<Made, GuestError> {
         let storage = self.require(id)?;
+        storage.activate()?;
         let owner = if unprivileged { SHIFTED_ROOT } else { 0 };
         let (what, bytes) = match bytes(gib) {
             0 => (Allocation::Subvol, 0),
@@ -184,7 +185,10 @@ impl<'a> Storages<'a> {
     }
 
     pub(super) fn free(&self, volume: &VolumeId) -> Result<(), GuestError> {
-        self.require(volume.storage())?.free(volume)?;
+        let storage = self.require(volume.storage())?;
+        // One that is not mounted looks as if the volume were gone already.
+        storage.activate()?;
+        storage.free(volume)?;
         Ok(())
     }
 }

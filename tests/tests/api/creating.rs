@@ -25,6 +25,23 @@ fn refuses_at_once(#[case] more: &[(&str, &str)], #[case] line: &str) {
 }
 
 #[rstest]
+#[case::not_mounted(
+    "away",
+    "500 unable to activate storage 'away' - directory is expected to be a mount point but is not \
+     mounted: '/away'"
+)]
+#[case::no_content("files", "400 Parameter verification failed.")]
+fn takes_a_storage_that_can_be_used(#[case] storage: &str, #[case] line: &str) {
+    let storages = "dir: local\n\tpath /var/lib/vz\n\tcontent vztmpl,rootdir\n\n\
+        dir: away\n\tpath /away\n\tis_mountpoint 1\n\tcontent rootdir\n\n\
+        dir: files\n\tpath /files\n\tcontent iso\n";
+    let daemon = with_users().file("etc/pve/storage.cfg", storages).start();
+    let reply = daemon.post("/nodes/pve1/lxc", &[&NEW[..], &[("storage", storage)]].concat());
+    assert_eq!(reply.line(), line);
+    assert!(!daemon.config_path(200).exists());
+}
+
+#[rstest]
 #[case::other_content(
     "local:iso/x.iso",
     "500 unable to use volume local:iso/x.iso - content type needs to be 'vztmpl'"

@@ -78,9 +78,10 @@ pub(super) async fn create(
     let storages = app.storages()?;
     rights.require_archive(&storages, &archive, content)?;
     let mut plan = Plan::new(&params, app.guests().cgroup_v2())?;
-    app.guests().check_storages(&plan).await?;
     for storage in plan.storages() {
+        app.guests().check_storage(storage.clone()).await?;
         caller.require(Privilege::DatastoreAllocateSpace, &format!("/storage/{storage}"))?;
+        app.guests().activate_storage(storage).await?;
     }
     let (used, asked) = (plan.storages(), plan.filling.bwlimit());
     plan.filling.limited_to(bandwidth::limit(&caller, &storages, &used, &rules, asked));
