@@ -28,7 +28,7 @@ use sha1::{Digest as _, Sha1};
 use crate::layout::Root;
 use section::Reader;
 
-pub use cache::{ConfigCache, Entry};
+pub use cache::{ConfigCache, Configs, Entry};
 pub use error::{ConfigError, ValueError};
 pub use locked::{LOCK_TIMEOUT, Locked};
 pub use mount_point::{MountPoint, MountSource};

@@ -25,3 +25,4 @@ pub mod stamp;
 pub mod storage;
 pub mod tasks;
 pub mod vzdump;
+mod watch;

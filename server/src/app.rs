@@ -9,6 +9,7 @@ use pve_integration::stamp::Reading;
 use pve_integration::storage::{StorageConfig, StorageError};
 
 use crate::access_store::AccessStore;
+use crate::api::cluster::HostRows;
 use crate::console::Consoles;
 use crate::guests::Guests;
 use crate::host_status::HostStatus;
@@ -32,6 +33,7 @@ struct Services {
     metrics: Metrics,
     pveproxy: Option<PveProxy>,
     storages: Reading<StorageConfig>,
+    host_rows: HostRows,
     fingerprint: Reading<Option<String>>,
 }
 
@@ -59,6 +61,7 @@ impl App {
             host: HostStatus::new(root.clone()),
             pveproxy,
             storages: Reading::new(root.storage_cfg()),
+            host_rows: HostRows::default(),
             fingerprint: Reading::new(root.tls_cert(&node)),
             tasks,
             root,
@@ -97,6 +100,10 @@ impl App {
     /// `None` where there is no PVE but ours.
     pub(crate) fn pveproxy(&self) -> Option<&PveProxy> {
         self.0.pveproxy.as_ref()
+    }
+
+    pub(crate) fn host_rows(&self) -> &HostRows {
+        &self.0.host_rows
     }
 
     pub(crate) fn host(&self) -> &HostStatus {

@@ -3,7 +3,7 @@
 //! method, conflicting and forbidden parameters, permissions, the node, the parameter check. It is
 //! driven by the method table; no handler repeats any of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep_until};
 use tower::ServiceExt as _;
 use tracing::{Instrument as _, Span, field};
 
+use crate::api::blocking;
 use crate::app::App;
 use crate::body::{self, RawParams};
 use crate::credentials::{CSRF, Credentials};
@@ -33,6 +34,7 @@ use crate::format::{self, Format, JSON, Page};
 use crate::listen::Peer;
 use crate::pveproxy::{Detour, PveProxy, came_from_us};
 use crate::refusal::Refusal;
+use crate::router;
 use crate::routes::{Found, Routes};
 use crate::target::Target;
 use crate::upload::{self, Upload};
@@ -60,12 +62,12 @@ pub(crate) struct Guard {
     app: App,
     routes: Arc<Routes>,
     handlers: Router,
-    document: Bytes,
+    document: Arc<OnceLock<Bytes>>,
 }
 
 impl Guard {
-    pub(crate) fn new(app: App, routes: Routes, handlers: Router, document: String) -> Self {
-        Self { app, routes: Arc::new(routes), handlers, document: document.into() }
+    pub(crate) fn new(app: App, routes: Routes, handlers: Router) -> Self {
+        Self { app, routes: Arc::new(routes), handlers, document: Arc::default() }
     }
 }
 
@@ -127,7 +129,7 @@ impl Guard {
         }
         body::check_transfer(&parts.headers)?;
         if verb == Verb::GET && parts.uri.path() == DOCUMENT {
-            return Ok(self.document());
+            return Ok(self.document().await);
         }
         if verb == Verb::GET
             && let Some(page) = docs::serve(parts.uri.path())
@@ -222,9 +224,17 @@ impl Guard {
         Ok((params, Some(upload)))
     }
 
-    fn document(&self) -> Response {
-        let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static(JSON))];
-        (content_type, self.document.clone()).into_response()
+    /// Made for the first who asks: most daemons are never asked, and it is large.
+    async fn document(&self) -> Response {
+        let document = Arc::clone(&self.document);
+        let text = move || document.get_or_init(|| router::document_text().into()).clone();
+        match blocking(text).await {
+            Ok(text) => {
+                let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static(JSON))];
+                (content_type, text).into_response()
+            }
+            Err(err) => err.into_response(),
+        }
     }
 
     async fn dispatch(&self, request: Request<Body>) -> Response {

@@ -70,7 +70,7 @@ pub(crate) use plan::Plan;
 pub(crate) use reassign::Reassign;
 pub(crate) use resize::{Resize, Size};
 pub(crate) use restore::Restore;
-pub(crate) use rows::ListRow;
+pub(crate) use rows::{ListRow, Resource};
 pub(crate) use snapshot::Feature;
 pub(crate) use view::{RESTRICTED, Values};
 use volumes::Storages;

@@ -5,6 +5,7 @@
 
 mod access_store;
 mod api;
+mod api_router;
 pub mod app;
 mod body;
 mod checksum;

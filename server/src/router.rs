@@ -9,14 +9,15 @@ use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::api;
+use crate::api_router::ApiRouter;
 use crate::app::App;
 use crate::guard::{self, Guard};
 use crate::packing;
 use crate::pveproxy::Forwarded;
 use crate::routes::Routes;
 
-fn handlers() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(about())
+fn api() -> ApiRouter {
+    ApiRouter::default()
         .merge(api::root::router())
         .merge(api::version::router())
         .merge(api::access::router())
@@ -33,12 +34,9 @@ fn handlers() -> OpenApiRouter<App> {
 
 /// The whole service: what `listen` gives connections to.
 pub fn router(app: &App) -> Router {
-    let (handlers, document) = handlers().split_for_parts();
-    let routes = Routes::of(&document);
-    let document = openapi::document::complete(document)
-        .to_json()
-        .expect("a document is made of strings, numbers and maps");
-    let guard = Guard::new(app.clone(), routes, handlers.with_state(app.clone()), document);
+    let api = api();
+    let routes = Routes::of(api.served());
+    let guard = Guard::new(app.clone(), routes, api.into_handlers().with_state(app.clone()));
     Router::new()
         .fallback(guard::serve)
         .with_state(guard)
@@ -48,7 +46,12 @@ pub fn router(app: &App) -> Router {
 
 /// The OpenAPI 3.1 document of the API, made from the routes themselves.
 pub fn document() -> OpenApi {
-    openapi::document::complete(handlers().into_openapi())
+    let described = api().describe(OpenApiRouter::with_openapi(about()));
+    openapi::document::complete(described.into_openapi())
+}
+
+pub(crate) fn document_text() -> String {
+    document().to_json().expect("a document is made of strings, numbers and maps")
 }
 
 fn about() -> OpenApi {
@@ -82,21 +85,42 @@ async fn add_headers(request: Request, next: Next) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::fmt::Write as _;
 
     use openapi::parity::{Status, parity};
 
     use super::*;
-    use crate::routes::served;
+
+    fn served(api: &ApiRouter) -> BTreeMap<&str, BTreeSet<&'static str>> {
+        let sorted = |verbs: &[&'static str]| verbs.iter().copied().collect();
+        api.served().map(|(path, verbs)| (path, sorted(verbs))).collect()
+    }
+
+    #[test]
+    fn describes_what_it_serves() {
+        let (api, document) = (api(), document());
+        let described = |path: &str| {
+            let item = document.paths.paths.get(path)?;
+            let all = [("DELETE", &item.delete), ("GET", &item.get)];
+            let more = [("POST", &item.post), ("PUT", &item.put)];
+            let there = all.into_iter().chain(more).filter(|(_, operation)| operation.is_some());
+            Some(there.map(|(verb, _)| verb).collect::<BTreeSet<_>>())
+        };
+        for (path, verbs) in served(&api) {
+            assert_eq!(described(path), Some(verbs), "{path}");
+        }
+        assert_eq!(document.paths.paths.len(), served(&api).len());
+    }
 
     /// What clients can rely on, one line a path; the whole document follows from it and from the
     /// method table, which has its own tests.
     #[test]
     fn serves() {
         let mut list = String::new();
-        for (path, verbs) in served(&document()) {
-            writeln!(list, "{path}: {}", verbs.join(" ")).unwrap();
+        let api = api();
+        for (path, verbs) in served(&api) {
+            writeln!(list, "{path}: {}", Vec::from_iter(verbs).join(" ")).unwrap();
         }
 
         insta::assert_snapshot!(list);
@@ -105,8 +129,8 @@ mod tests {
     /// `openapi/parity.toml` is what we tell about ourselves.
     #[test]
     fn serves_what_the_parity_list_says() {
-        let document = document();
-        let served: BTreeSet<_> = served(&document)
+        let api = api();
+        let served: BTreeSet<_> = served(&api)
             .iter()
             .flat_map(|(path, verbs)| verbs.iter().map(move |verb| format!("{verb} {path}")))
             .collect();
@@ -122,7 +146,7 @@ mod tests {
 
     #[test]
     fn declares_what_it_serves() {
-        Routes::of(&document()); // panics with the name of what is not in the method table
+        Routes::of(api().served()); // panics with the name of what is not in the method table
     }
 
     #[test]

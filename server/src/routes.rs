@@ -1,14 +1,10 @@
 //! Which declared method a path and verb name. Made once from the served routes; finding one is a
 //! walk down a radix tree and no allocation beyond the path's own variables.
 
-#[cfg(test)]
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use axum::http::{Method as Verb, Uri};
 use openapi::schema::{Method, methods};
-use utoipa::openapi::OpenApi;
-use utoipa::openapi::path::PathItem;
 
 use crate::target;
 
@@ -44,14 +40,14 @@ pub(crate) struct Found {
 impl Routes {
     /// Of everything the router serves. Each must be in the method table, from which the guard
     /// knows who may call it and with what; a test of the router holds us to it.
-    pub(crate) fn of(document: &OpenApi) -> Self {
+    pub(crate) fn of<'a>(served: impl Iterator<Item = (&'a str, &'a [&'static str])>) -> Self {
         let mut router = matchit::Router::new();
-        for (template, item) in &document.paths.paths {
-            let route = Route { template: template.clone(), verbs: Verbs::of(template, item) };
+        for (template, verbs) in served {
+            let route = Route { template: template.to_owned(), verbs: Verbs::of(template, verbs) };
             let greedy = GREEDY
                 .iter()
                 .find_map(|(end, greedy)| Some(format!("{}{greedy}", template.strip_suffix(end)?)));
-            let pattern = greedy.unwrap_or_else(|| template.clone());
+            let pattern = greedy.unwrap_or_else(|| template.to_owned());
             router.insert(pattern, route).expect("the router took the same templates");
         }
         Self(router)
@@ -85,19 +81,19 @@ fn normal(path: &str) -> String {
 }
 
 impl Verbs {
-    fn of(template: &str, item: &PathItem) -> Self {
-        let declared = |served: bool, verb: &str| {
-            served.then(|| {
+    fn of(template: &str, verbs: &[&str]) -> Self {
+        let declared = |verb: &str| {
+            verbs.contains(&verb).then(|| {
                 methods().get(verb, template).unwrap_or_else(|| {
                     panic!("{verb} {template} is served but not in the method table")
                 })
             })
         };
         Self {
-            get: declared(item.get.is_some(), "GET"),
-            put: declared(item.put.is_some(), "PUT"),
-            post: declared(item.post.is_some(), "POST"),
-            delete: declared(item.delete.is_some(), "DELETE"),
+            get: declared("GET"),
+            put: declared("PUT"),
+            post: declared("POST"),
+            delete: declared("DELETE"),
         }
     }
 
@@ -130,22 +126,4 @@ impl Found {
         }
         uri.parse().expect("what does not belong in a path is percent-encoded")
     }
-}
-
-/// `(verb, template)` of everything in a document, for tests of what is served.
-#[cfg(test)]
-pub(crate) fn served(document: &OpenApi) -> BTreeMap<String, Vec<&'static str>> {
-    let verbs = |item: &PathItem| {
-        [
-            ("DELETE", item.delete.is_some()),
-            ("GET", item.get.is_some()),
-            ("POST", item.post.is_some()),
-            ("PUT", item.put.is_some()),
-        ]
-        .into_iter()
-        .filter(|(_, served)| *served)
-        .map(|(verb, _)| verb)
-        .collect()
-    };
-    document.paths.paths.iter().map(|(path, item)| (path.clone(), verbs(item))).collect()
 }

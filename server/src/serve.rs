@@ -28,6 +28,8 @@ use crate::tls::{self, TlsError};
 const REQUEST_PATIENCE: Duration = Duration::from_secs(5);
 /// How long tasks may take to notice that they were cancelled.
 const TASK_PATIENCE: Duration = Duration::from_secs(10);
+/// How often free memory is given back.
+const THRIFT: Duration = Duration::from_secs(10);
 const MONITOR: &str = "lxcri-monitor";
 const LIBEXEC: &str = "/usr/libexec/proxmox-lxcri";
 
@@ -126,6 +128,7 @@ pub async fn serve(options: Options) -> Result<(), StartError> {
 
     let metrics = tokio::spawn(app.metrics().clone().run(stop.clone()));
     let scheduler = tokio::spawn(scheduler::run(app.clone(), stop.clone()));
+    tokio::spawn(be_thrifty());
     let listeners = TaskTracker::new();
     listeners.spawn(server.clone().accept(network));
     listeners.spawn(server.clone().accept(local));
@@ -140,6 +143,14 @@ pub async fn serve(options: Options) -> Result<(), StartError> {
     remove_socket(&path);
     tracing::info!("stopped; containers run on");
     Ok(())
+}
+
+/// To start takes more memory than to serve, and so does a burst of long lists.
+async fn be_thrifty() {
+    loop {
+        drop(tokio::task::spawn_blocking(heap::give_back).await);
+        tokio::time::sleep(THRIFT).await;
+    }
 }
 
 fn read_config(options: &Options, root: &Root) -> Result<Config, ConfigError> {

@@ -13,10 +13,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("images", &[]),
     ("libcrun-sys", &[]),
     ("libcrun", &["libcrun-sys"]),
+    ("heap", &[]),
     ("lxc-protocol", &[]),
     ("loopdev", &[]),
     ("monitor", &["images", "libcrun", "loopdev", "lxc-protocol", "openapi", "pve-integration"]),
-    ("server", &["images", "lxc-protocol", "openapi", "pve-integration"]),
+    ("server", &["heap", "images", "lxc-protocol", "openapi", "pve-integration"]),
     ("tests", &[]),
 ];
 

@@ -12,6 +12,6 @@ pub mod notify;
 pub mod server;
 pub mod wire;
 
-pub use listing::running;
+pub use listing::{any_running, running};
 pub use name::socket_name;
 pub use wire::{Command, State};

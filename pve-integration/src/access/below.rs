@@ -1,10 +1,10 @@
 //! One check for the many children of one path, say all guests of a list. Children of which nothing
 //! is said by name share their parent's answer, and members of the same pools share theirs.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 
-use openapi::{AuthId, Privilege};
+use openapi::{AuthId, Privilege, Vmid};
 
 use super::user_config::{AclNode, UserConfig};
 
@@ -17,6 +17,10 @@ pub struct Below<'a> {
     node: Option<&'a AclNode>,
     /// By the pools that a child is in, most often none.
     answers: RefCell<BTreeMap<Vec<&'a str>, bool>>,
+    /// Guests of which something is said by name, sorted; worked out for the first guest.
+    named: OnceCell<Vec<u32>>,
+    /// Of all guests of which nothing is said, and that are in no pool.
+    others: OnceCell<bool>,
 }
 
 impl<'a> Below<'a> {
@@ -29,7 +33,16 @@ impl<'a> Below<'a> {
     ) -> Self {
         let mut parts = parent.split('/').filter(|part| !part.is_empty());
         let node = parts.try_fold(&config.acl, |node, part| node.children.get(part));
-        Self { config, who, parent, privileges, node, answers: RefCell::default() }
+        Self {
+            config,
+            who,
+            parent,
+            privileges,
+            node,
+            answers: RefCell::default(),
+            named: OnceCell::new(),
+            others: OnceCell::new(),
+        }
     }
 
     pub fn may(&self, child: &str) -> bool {
@@ -46,6 +59,25 @@ impl<'a> Below<'a> {
         let answer = self.check(child);
         self.answers.borrow_mut().insert(pools, answer);
         answer
+    }
+
+    /// The same of a guest, where `parent` is `/vms`, without a text for each.
+    pub fn may_guest(&self, vmid: Vmid) -> bool {
+        debug_assert_eq!(self.parent, "/vms");
+        let number = u64::from(vmid.get());
+        let named =
+            self.named.get_or_init(|| self.named_guests()).binary_search(&vmid.get()).is_ok();
+        if named || self.config.pools.values().any(|pool| pool.vms.contains(&number)) {
+            return self.may(&vmid.to_string());
+        }
+        *self.others.get_or_init(|| self.check(&vmid.to_string()))
+    }
+
+    fn named_guests(&self) -> Vec<u32> {
+        let names = self.node.into_iter().flat_map(|node| node.children.keys());
+        let mut named: Vec<u32> = names.filter_map(|name| name.parse().ok()).collect();
+        named.sort_unstable();
+        named
     }
 
     fn check(&self, child: &str) -> bool {
@@ -118,6 +150,11 @@ mod tests {
                         let path = format!("{parent}/{child}");
                         let alone = config.check(&who, &path, &privileges, true).is_ok();
                         prop_assert_eq!(below.may(child), alone, "{} {}", &who, &path);
+                        if let (Ok(vmid), "/vms") = (child.parse::<Vmid>(), parent) {
+                            let path = format!("/vms/{vmid}");
+                            let alone = config.check(&who, &path, &privileges, true).is_ok();
+                            prop_assert_eq!(below.may_guest(vmid), alone, "{} {}", &who, &path);
+                        }
                         let all = super::super::normalize_path(&path)
                             .map(|path| config.permissions(&who, &path))
                             .unwrap_or_default();

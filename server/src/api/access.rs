@@ -15,15 +15,13 @@ mod vncticket;
 
 use openapi::answer::ErrorBody;
 use pve_integration::access::split_list;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use super::{Subdir, subdirs};
-use crate::app::App;
+use crate::api_router::{ApiRouter, routes};
 use crate::envelope::Data;
 
-pub(crate) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
+pub(crate) fn router() -> ApiRouter {
+    ApiRouter::default()
         .routes(routes!(access_index))
         .routes(routes!(acl::acl, acl::update_acl))
         .routes(routes!(domains::domains, domains::create_domain))

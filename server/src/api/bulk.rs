@@ -8,18 +8,17 @@ use openapi::answer::ErrorBody;
 use openapi::{Privilege, Upid, Vmid};
 use pve_integration::access::split_list;
 use serde::Deserialize;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use super::{Name, names};
+use crate::api_router::{ApiRouter, routes};
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::{Caller, LocalNode, Params};
 use crate::guests::{Batch, Ending};
 
-pub(crate) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
+pub(crate) fn router() -> ApiRouter {
+    ApiRouter::default()
         .routes(routes!(start_all))
         .routes(routes!(stop_all))
         .routes(routes!(suspend_all))

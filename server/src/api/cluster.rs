@@ -4,31 +4,33 @@ mod backup;
 mod options;
 mod overview;
 mod replication;
+mod resources;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 use axum::extract::State;
-use openapi::answer::{ErrorBody, ResourceRow};
-use openapi::{Privilege, Vmid};
+use openapi::Vmid;
+use openapi::answer::ErrorBody;
 use serde::Deserialize;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
-use super::{Name, blocking, names, nodes, storage};
+use super::{Name, names};
+pub(crate) use resources::HostRows;
+
+use crate::api_router::{ApiRouter, routes};
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
-use crate::extract::{Caller, Params};
+use crate::extract::Params;
 
 /// datacenter.cfg's `next-id` changes them.
 const FREE_IDS: Range<u32> = 100..1_000_000;
 
-pub(crate) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
+pub(crate) fn router() -> ApiRouter {
+    ApiRouter::default()
         .routes(routes!(cluster_index))
         .routes(routes!(next_id))
-        .routes(routes!(resources))
+        .routes(routes!(resources::resources))
         .routes(routes!(options::cluster_options, options::set_cluster_options))
         .routes(routes!(overview::cluster_status))
         .routes(routes!(overview::cluster_tasks))
@@ -122,79 +124,6 @@ fn free_ids(datacenter_cfg: &str) -> Range<u32> {
         part?.strip_prefix('=')?.parse().ok()
     };
     bound("lower").unwrap_or(FREE_IDS.start)..bound("upper").unwrap_or(FREE_IDS.end)
-}
-
-#[derive(Deserialize)]
-struct Wanted {
-    #[serde(rename = "type")]
-    kind: Option<String>,
-}
-
-/// Guests, the node, storages and pools, as far as the caller may see them.
-#[utoipa::path(
-    get, path = "/cluster/resources", tag = "cluster",
-    responses(
-        (status = 200, description = "One row each", body = Data<Vec<ResourceRow>>),
-        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
-)]
-async fn resources(
-    State(app): State<App>,
-    caller: Caller,
-    Params(wanted): Params<Wanted>,
-) -> Result<Data<Vec<ResourceRow>>, ApiError> {
-    // All of it in one hop: most of its parts are shorter than a hop.
-    let rows = blocking(move || all_resources(&app, &caller, wanted.kind.as_deref()));
-    Ok(Data::new(rows.await??))
-}
-
-fn all_resources(
-    app: &App,
-    caller: &Caller,
-    kind: Option<&str>,
-) -> Result<Vec<ResourceRow>, ApiError> {
-    let wants = |one: &str| kind.is_none_or(|kind| kind == one);
-    let mut rows = Vec::new();
-    if kind.is_none() {
-        rows.extend(pools(caller));
-    }
-    if wants("vm") {
-        rows.extend(app.guests().resources_blocking(caller)?);
-    }
-    if wants("node") {
-        let audits = caller.may(Privilege::SysAudit, &format!("/nodes/{}", app.node()));
-        rows.push(nodes::resource(app, audits)?);
-    }
-    if wants("storage") {
-        rows.extend(storage::resources(app, caller)?);
-    }
-    if kind.is_none() && caller.may(Privilege::SdnAudit, "/sdn/zones/localnetwork") {
-        rows.push(local_network(app.node().as_str()));
-    }
-    Ok(rows)
-}
-
-/// The zone of the node's own bridges, which is always there.
-fn local_network(node: &str) -> ResourceRow {
-    ResourceRow {
-        id: format!("network/{node}/zone/localnetwork"),
-        kind: "network".to_owned(),
-        node: Some(node.to_owned()),
-        status: Some("ok".to_owned()),
-        network: Some("localnetwork".to_owned()),
-        network_type: Some("zone".to_owned()),
-        ..ResourceRow::default()
-    }
-}
-
-fn pools(caller: &Caller) -> Vec<ResourceRow> {
-    let visible = |name: &&String| caller.may(Privilege::PoolAudit, &format!("/pool/{name}"));
-    let row = |name: &String| ResourceRow {
-        id: format!("/pool/{name}"),
-        kind: "pool".to_owned(),
-        pool: Some(name.clone()),
-        ..ResourceRow::default()
-    };
-    caller.access().config.pools.keys().filter(visible).map(row).collect()
 }
 
 #[cfg(test)]

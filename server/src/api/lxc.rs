@@ -20,18 +20,17 @@ use axum::extract::State;
 use openapi::Upid;
 use openapi::answer::{ErrorBody, GuestRow};
 use serde::Deserialize;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use super::{Subdir, subdirs};
+use crate::api_router::{ApiRouter, routes};
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::{Caller, GuestPath, LocalNode, Params};
 use crate::guests::{Destroy, ListRow};
 
-pub(crate) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
+pub(crate) fn router() -> ApiRouter {
+    ApiRouter::default()
         .routes(routes!(containers, create::create))
         .routes(routes!(container_index, destroy))
         .routes(routes!(config::config, config::update))

@@ -41,7 +41,7 @@ fn subdirs(names: &[&'static str]) -> Vec<Subdir> {
 }
 
 /// Files are read away from the threads that serve connections.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
     tokio::task::spawn_blocking(work).await.map_err(ApiError::die)

@@ -18,18 +18,17 @@ use openapi::Privilege;
 use openapi::answer::{ErrorBody, NodeRow, ResourceRow};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use super::{Name, names, version};
+use crate::api_router::{ApiRouter, routes};
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::{Caller, LocalNode};
 use crate::host_status::{Boot, CpuInfo, Disk, HostStatus, Kernel, Memory, Swap};
 
-pub(crate) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
+pub(crate) fn router() -> ApiRouter {
+    ApiRouter::default()
         .routes(routes!(nodes))
         .routes(routes!(node_index))
         .routes(routes!(node_status, machine::node_power))
@@ -73,8 +72,8 @@ async fn nodes(State(app): State<App>, caller: Caller) -> Result<Data<Vec<NodeRo
 }
 
 /// The node as `cluster/resources` has it.
-pub(crate) fn resource(app: &App, with_figures: bool) -> Result<ResourceRow, ApiError> {
-    let row = row(app, with_figures)?;
+pub(crate) fn resource(app: &App) -> Result<ResourceRow, ApiError> {
+    let row = row(app, true)?;
     Ok(ResourceRow {
         id: row.id,
         kind: row.kind,
@@ -90,6 +89,17 @@ pub(crate) fn resource(app: &App, with_figures: bool) -> Result<ResourceRow, Api
         level: row.level,
         ..ResourceRow::default()
     })
+}
+
+/// As those see it who may not audit it.
+pub(crate) fn without_figures(row: ResourceRow) -> ResourceRow {
+    ResourceRow {
+        id: row.id,
+        kind: row.kind,
+        node: row.node,
+        status: row.status,
+        ..ResourceRow::default()
+    }
 }
 
 fn row(app: &App, with_figures: bool) -> Result<NodeRow, ApiError> {

@@ -3,10 +3,9 @@
 use axum::extract::State;
 use openapi::answer::{ErrorBody, OciContainer, OciRuntimes, TaskLogLine};
 use serde::Deserialize;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use super::{Subdir, subdirs};
+use crate::api_router::{ApiRouter, routes};
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
@@ -15,8 +14,8 @@ use crate::extract::{GuestPath, LocalNode, Params};
 /// Lines of a log, unless the caller says how many.
 const DEFAULT_LIMIT: usize = 500;
 
-pub(crate) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
+pub(crate) fn router() -> ApiRouter {
+    ApiRouter::default()
         .routes(routes!(oci_index))
         .routes(routes!(runtimes))
         .routes(routes!(container))

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
 use axum::extract::State;
 use openapi::answer::{ErrorBody, PoolRow, ResourceRow};
@@ -12,17 +13,16 @@ use pve_integration::access::{Pool, split_list};
 use pve_integration::layout::Root;
 use pve_integration::storage::{Storage, StorageConfig};
 use serde::Deserialize;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use super::{blocking, storage};
+use crate::api_router::{ApiRouter, routes};
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::{Caller, Params};
 
-pub(crate) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
+pub(crate) fn router() -> ApiRouter {
+    ApiRouter::default()
         .routes(routes!(pools, create_pool, update_pool, delete_pool))
         .routes(routes!(pool, update_pool_by_path, delete_pool_by_path))
 }
@@ -157,11 +157,13 @@ fn names(folder: &std::path::Path) -> io::Result<Vec<String>> {
 }
 
 async fn storages(app: &App, all: &Caller, pool: &Pool) -> Result<Vec<ResourceRow>, ApiError> {
-    let (of, who) = (app.clone(), all.clone());
-    let rows = blocking(move || storage::resources(&of, &who)).await??.into_iter();
-    let mut here: BTreeMap<String, ResourceRow> =
-        rows.filter_map(|row| Some((row.storage.clone()?, row))).collect();
     let config = app.storages()?;
+    let (of, storages) = (app.clone(), Arc::clone(&config));
+    let rows = blocking(move || storage::resources(&of, &storages)).await?.into_iter();
+    let mut here: BTreeMap<String, ResourceRow> = rows
+        .filter(|(id, _)| storage::may_audit(id, all))
+        .map(|(id, row)| (id.to_string(), row))
+        .collect();
     let member = |id: &String| {
         let known = config.get(&id.parse().ok()?).ok()?;
         Some(here.remove(id).unwrap_or_else(|| elsewhere(app, known)))

@@ -1,15 +1,13 @@
 //! `GET /`: what the API consists of.
 
 use openapi::answer::ErrorBody;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use super::{Subdir, subdirs};
-use crate::app::App;
+use crate::api_router::{ApiRouter, routes};
 use crate::envelope::Data;
 
-pub(crate) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(root_index))
+pub(crate) fn router() -> ApiRouter {
+    ApiRouter::default().routes(routes!(root_index))
 }
 
 /// The parts of the API.

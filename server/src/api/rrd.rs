@@ -6,17 +6,16 @@ use openapi::{StorageId, Vmid};
 use pve_integration::rrd::{Consolidation, Row, Timeframe};
 use pve_integration::storage::StorageConfig;
 use serde::Deserialize;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
+use crate::api_router::{ApiRouter, routes};
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::{LocalNode, Params};
 use crate::metrics::Subject;
 
-pub(crate) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
+pub(crate) fn router() -> ApiRouter {
+    ApiRouter::default()
         .routes(routes!(container_rrddata))
         .routes(routes!(node_rrddata))
         .routes(routes!(storage_rrddata))

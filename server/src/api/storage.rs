@@ -22,11 +22,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha1::{Digest as _, Sha1};
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 pub(crate) use self::volume::require_access;
 use super::{Subdir, blocking, subdirs};
+use crate::api_router::{ApiRouter, routes};
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
@@ -35,8 +34,8 @@ use crate::extract::{Caller, LocalNode, Params};
 /// Either lets one see a storage.
 const SEE: [Privilege; 2] = [Privilege::DatastoreAudit, Privilege::DatastoreAllocateSpace];
 
-pub(crate) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
+pub(crate) fn router() -> ApiRouter {
+    ApiRouter::default()
         .routes(routes!(definitions, definitions::define_storage))
         .routes(routes!(definition_of, definitions::redefine_storage, definitions::delete))
         .routes(routes!(storages))
@@ -299,14 +298,16 @@ async fn storage_status(
     Ok(Data::new(status.await?))
 }
 
-/// The storages as `cluster/resources` has them. Asks file systems, so not for an async thread.
-pub(crate) fn resources(app: &App, caller: &Caller) -> Result<Vec<ResourceRow>, ApiError> {
-    let config = app.storages()?;
-    let audited = |storage: &&Storage| {
-        caller.may(Privilege::DatastoreAudit, &path(storage.id())) && is_usable(storage, app.node())
-    };
-    let here = config.iter().filter(audited);
-    Ok(here.map(|storage| resource(app, &config, storage)).collect())
+/// Whether `cluster/resources` shows it.
+pub(crate) fn may_audit(storage: &StorageId, caller: &Caller) -> bool {
+    caller.may(Privilege::DatastoreAudit, &path(storage))
+}
+
+/// This node's storages as `cluster/resources` has them, whoever may see them. Asks file systems, so
+/// not for an async thread.
+pub(crate) fn resources(app: &App, config: &StorageConfig) -> Vec<(StorageId, ResourceRow)> {
+    let here = config.iter().filter(|storage| is_usable(storage, app.node()));
+    here.map(|storage| (storage.id().clone(), resource(app, config, storage))).collect()
 }
 
 fn resource(app: &App, config: &StorageConfig, storage: &Storage) -> ResourceRow {

@@ -11,18 +11,17 @@ use openapi::answer::{self, ErrorBody, TaskLogLine, TaskRow, TaskStatus};
 use openapi::{Privilege, Upid, Vmid};
 use pve_integration::tasks::{Entry, Filter, Source, StatusKind, TaskDir, owned_by};
 use serde::Deserialize;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use super::{Name, blocking, names};
+use crate::api_router::{ApiRouter, routes};
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::{Caller, LocalNode, Params};
 use crate::tasks::{TaskState, Tasks};
 
-pub(crate) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
+pub(crate) fn router() -> ApiRouter {
+    ApiRouter::default()
         .routes(routes!(tasks))
         .routes(routes!(task_index, stop_task))
         .routes(routes!(task_status))

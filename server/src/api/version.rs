@@ -1,10 +1,8 @@
 //! `GET /version`, and the same below a node: which PVE's API this is.
 
 use openapi::answer::{ErrorBody, VersionInfo};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
-use crate::app::App;
+use crate::api_router::{ApiRouter, routes};
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::LocalNode;
@@ -16,8 +14,8 @@ const RELEASE: &str = "9.2";
 /// That release's revision.
 const REPOID: &str = "14a22df35955d97d";
 
-pub(crate) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(version)).routes(routes!(node_version))
+pub(crate) fn router() -> ApiRouter {
+    ApiRouter::default().routes(routes!(version)).routes(routes!(node_version))
 }
 
 /// As `nodes/N/status` words it.

@@ -2,15 +2,15 @@
 //! directory scan with a `stat` for each config, one read of the socket table and a few files for
 //! each container that runs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use openapi::answer::{Cpus, GuestRow, GuestState, GuestStatus, HaState, ResourceRow};
 use openapi::{NodeName, Privilege, Vmid};
-use pve_integration::ct_config::{ContainerConfig, Entry};
+use pve_integration::ct_config::{Configs, ContainerConfig, Entry};
 
-use super::rows::ListRow;
+use super::rows::{List, ListRow, Resource};
 use super::{GuestError, Guests, running};
 use crate::extract::Caller;
 use crate::stats::{self, CpuMeter, Usage};
@@ -20,28 +20,52 @@ const MIB: u64 = 1 << 20;
 /// Shown for a root file system whose size nobody wrote down.
 const DEFAULT_DISK: u64 = 4 << 30;
 
-type Present = (BTreeMap<Vmid, Arc<Entry>>, BTreeSet<Vmid>);
+type Present = (Arc<Configs>, BTreeSet<Vmid>);
 
 impl Guests {
     /// Every guest that the caller may audit.
     pub(crate) async fn list(&self, caller: &Caller) -> Result<Vec<ListRow>, GuestError> {
-        let caller = caller.clone();
-        self.blocking(move |guests| guests.visible(&caller)).await
+        if let Some(rows) = self.rows_at_hand() {
+            return Ok(visible(&rows, caller));
+        }
+        let rows = self.blocking(Self::all_rows).await?;
+        Ok(visible(&rows, caller))
     }
 
     /// The same as rows of `cluster/resources`.
     pub(crate) async fn resources(&self, caller: &Caller) -> Result<Vec<ResourceRow>, GuestError> {
-        let caller = caller.clone();
-        self.blocking(move |guests| guests.resources_blocking(&caller)).await
+        let row = |row: ListRow| {
+            let row = row.row();
+            resource(row, &self.0.node, pool_of(row.vmid, caller))
+        };
+        Ok(self.list(caller).await?.into_iter().map(row).collect())
     }
 
-    /// Reads files, so not for an async thread.
-    pub(crate) fn resources_blocking(
+    /// The same of `all_rows` or `rows_at_hand`, encoded.
+    pub(crate) fn encoded_resources(
         &self,
+        rows: &[ListRow],
         caller: &Caller,
-    ) -> Result<Vec<ResourceRow>, GuestError> {
-        let rows = self.visible(caller)?;
-        Ok(rows.iter().map(|row| resource(row.row(), &self.0.node, caller)).collect())
+    ) -> impl Iterator<Item = Resource> {
+        visible(rows, caller).into_iter().map(|row| {
+            let pool = pool_of(row.row().vmid, caller);
+            row.resource(pool, |row, pool| resource(row, &self.0.node, pool))
+        })
+    }
+
+    /// Every guest as it is now. Reads files, so not for an async thread.
+    pub(crate) fn all_rows(&self) -> Result<Arc<[ListRow]>, GuestError> {
+        self.0.rows.after_now(|before| self.rows(before))
+    }
+
+    /// The same, where it is known without waiting that the last list still holds: nothing runs, so
+    /// there are no figures that move, and no config changed.
+    pub(crate) fn rows_at_hand(&self) -> Option<Arc<[ListRow]>> {
+        let last = self.0.rows.try_last()?;
+        let configs = self.0.configs.unchanged(&self.0.root, &self.0.node)?;
+        let same =
+            last.shows(&configs) && !lxc_protocol::any_running(&self.0.root.lxc_path()).ok()?;
+        same.then_some(last.rows)
     }
 
     pub(crate) async fn status(&self, vmid: Vmid) -> Result<GuestStatus, GuestError> {
@@ -76,34 +100,30 @@ impl Guests {
     pub(crate) fn samples(&self) -> Result<Vec<GuestRow>, GuestError> {
         let cpu = &self.0.sampled_cpu;
         let (configs, listening) = self.present(cpu)?;
-        let row = |(vmid, entry): (Vmid, Arc<Entry>)| {
-            self.row(cpu, vmid, &entry.config, listening.contains(&vmid))
+        let row = |(vmid, entry): (&Vmid, &Arc<Entry>)| {
+            self.row(cpu, *vmid, &entry.config, listening.contains(vmid))
         };
-        Ok(configs.into_iter().map(row).collect())
-    }
-
-    fn visible(&self, caller: &Caller) -> Result<Vec<ListRow>, GuestError> {
-        let rows = self.0.rows.after_now(|before| self.rows(before))?;
-        let below = caller.below("/vms", &[Privilege::VmAudit]);
-        Ok(rows.iter().filter(|row| below.may(&row.row().vmid.to_string())).cloned().collect())
+        Ok(configs.iter().map(row).collect())
     }
 
     /// Rows of containers that stood still and whose config is the same are taken over.
-    fn rows(&self, before: &[ListRow]) -> Result<Vec<ListRow>, GuestError> {
+    fn rows(&self, before: &[ListRow]) -> Result<List, GuestError> {
         let cpu = &self.0.cpu;
         let (configs, listening) = self.present(cpu)?;
         let mut before = before.iter().peekable();
-        let row = |(vmid, entry)| {
+        let row = |(vmid, entry): (&Vmid, &Arc<Entry>)| {
+            let vmid = *vmid;
             while before.next_if(|row| row.row().vmid < vmid).is_some() {}
             let listening = listening.contains(&vmid);
             let same = before.next_if(|row| row.row().vmid == vmid);
-            if let Some(same) = same.filter(|row| !listening && row.still_shows(&entry)) {
+            if let Some(same) = same.filter(|row| !listening && row.still_shows(entry)) {
                 return Ok(same.clone());
             }
             let row = self.row(cpu, vmid, &entry.config, listening);
-            ListRow::new(entry, row).map_err(|err| GuestError::die(err.to_string()))
+            ListRow::new(Arc::clone(entry), row).map_err(|err| GuestError::die(err.to_string()))
         };
-        configs.into_iter().map(row).collect()
+        let rows = configs.iter().map(row).collect::<Result<_, _>>()?;
+        Ok(List { rows, still: listening.is_empty().then_some(configs) })
     }
 
     /// The configs, and those of them that run. Forgets what ran and is gone.
@@ -139,6 +159,16 @@ impl Guests {
         fill(&mut row, usage);
         row
     }
+}
+
+fn visible(rows: &[ListRow], caller: &Caller) -> Vec<ListRow> {
+    let below = caller.below("/vms", &[Privilege::VmAudit]);
+    rows.iter().filter(|row| below.may_guest(row.row().vmid)).cloned().collect()
+}
+
+fn pool_of(vmid: Vmid, caller: &Caller) -> Option<&str> {
+    let mut pools = caller.access().config.pools.iter();
+    pools.find(|(_, pool)| pool.vms.contains(&u64::from(vmid.get()))).map(|(name, _)| name.as_str())
 }
 
 /// All that a config says.
@@ -193,7 +223,7 @@ fn fill(row: &mut GuestRow, usage: Usage) {
     }
 }
 
-fn resource(row: &GuestRow, node: &NodeName, caller: &Caller) -> ResourceRow {
+fn resource(row: &GuestRow, node: &NodeName, pool: Option<&str>) -> ResourceRow {
     let status = match row.status {
         GuestState::Running => "running",
         GuestState::Stopped => "stopped",
@@ -202,11 +232,6 @@ fn resource(row: &GuestRow, node: &NodeName, caller: &Caller) -> ResourceRow {
         Cpus::Whole(count) => Some(f64::from(*count)),
         Cpus::Limit(limit) => limit.parse().ok(),
     };
-    let pools = &caller.access().config.pools;
-    let pool = pools
-        .iter()
-        .find(|(_, pool)| pool.vms.contains(&u64::from(row.vmid.get())))
-        .map(|(name, _)| name.clone());
     ResourceRow {
         id: format!("lxc/{}", row.vmid),
         kind: row.kind.clone(),
@@ -227,7 +252,7 @@ fn resource(row: &GuestRow, node: &NodeName, caller: &Caller) -> ResourceRow {
         netin: Some(row.netin),
         netout: Some(row.netout),
         uptime: Some(row.uptime),
-        pool,
+        pool: pool.map(str::to_owned),
         tags: row.tags.clone(),
         lock: row.lock.clone(),
         ..ResourceRow::default()

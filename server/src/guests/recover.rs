@@ -37,7 +37,7 @@ impl Guests {
         let found = self.blocking(|guests| {
             let listening = guests.listening()?;
             let known = guests.0.configs.list(&guests.0.root, &guests.0.node)?;
-            Ok((listening, known.into_keys().collect::<Vec<_>>()))
+            Ok((listening, known.keys().copied().collect::<Vec<_>>()))
         });
         let (listening, known) = match found.await {
             Ok(found) => found,

@@ -11,17 +11,16 @@ use openapi::answer::{ErrorBody, FirewallOptions, FirewallReference, PerlScalar,
 use pve_integration::firewall::{self, Firewall, FirewallError, Firewalls, LogWanted};
 use serde::Deserialize;
 use serde_json::Value;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use crate::api::{Name, blocking, names};
+use crate::api_router::{ApiRouter, routes};
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::{AllParams, LocalNode, Params};
 
-pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
+pub(super) fn router() -> ApiRouter {
+    ApiRouter::default()
         .routes(routes!(firewall_index))
         .routes(routes!(options, set_options))
         .routes(routes!(log))

@@ -4,18 +4,17 @@ use axum::extract::State;
 use openapi::Upid;
 use openapi::answer::{ConfigAnswer, ErrorBody, FeatureAnswer, SnapshotCommand, SnapshotRow};
 use serde::Deserialize;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use super::is_set;
+use crate::api_router::{ApiRouter, routes};
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::{Caller, GuestPath, Params};
 use crate::guests::Feature;
 
-pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
+pub(super) fn router() -> ApiRouter {
+    ApiRouter::default()
         .routes(routes!(snapshots, create_snapshot))
         .routes(routes!(snapshot_commands, delete_snapshot))
         .routes(routes!(snapshot_config, describe_snapshot))

@@ -4,19 +4,18 @@ use axum::extract::State;
 use openapi::Upid;
 use openapi::answer::{ErrorBody, GuestStatus};
 use serde::Deserialize;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use super::is_set;
 use crate::api::{Subdir, subdirs};
+use crate::api_router::{ApiRouter, routes};
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::{Caller, GuestPath, Params};
 use crate::guests::{Start, Stop};
 
-pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
+pub(super) fn router() -> ApiRouter {
+    ApiRouter::default()
         .routes(routes!(status_index))
         .routes(routes!(current))
         .routes(routes!(start))

@@ -9,17 +9,16 @@ use pve_integration::interfaces::{self, Interface, InterfacesError, Pending};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::process::Command;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use crate::api::blocking;
+use crate::api_router::{ApiRouter, routes};
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::{AllParams, Caller, LocalNode, Params};
 
-pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
+pub(super) fn router() -> ApiRouter {
+    ApiRouter::default()
         .routes(routes!(networks, create_network, reload_network, revert_network))
         .routes(routes!(network, update_network, delete_network))
 }

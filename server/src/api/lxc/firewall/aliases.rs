@@ -5,17 +5,16 @@ use openapi::Vmid;
 use openapi::answer::{ErrorBody, FirewallAlias};
 use pve_integration::firewall::{Alias, AliasChange};
 use serde::Deserialize;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use super::{Guest, edit, read};
+use crate::api_router::{ApiRouter, routes};
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::Params;
 
-pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(aliases, create_alias)).routes(routes!(
+pub(super) fn router() -> ApiRouter {
+    ApiRouter::default().routes(routes!(aliases, create_alias)).routes(routes!(
         alias,
         update_alias,
         delete_alias

@@ -6,18 +6,17 @@ use openapi::Vmid;
 use openapi::answer::{ErrorBody, FirewallEntry, FirewallIpSet};
 use pve_integration::firewall::{IpSetEntry, NewIpSet};
 use serde::Deserialize;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use super::{Guest, edit, read};
 use crate::api::lxc::is_set;
+use crate::api_router::{ApiRouter, routes};
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::Params;
 
-pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
+pub(super) fn router() -> ApiRouter {
+    ApiRouter::default()
         .routes(routes!(ipsets, create_ipset))
         .routes(routes!(ipset, create_entry, delete_ipset))
         .routes(routes!(entry, update_entry, delete_entry))

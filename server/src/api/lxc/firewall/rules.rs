@@ -5,17 +5,16 @@ use openapi::Vmid;
 use openapi::answer::{ErrorBody, FirewallRule, PerlScalar};
 use pve_integration::firewall::Rule;
 use serde::Deserialize;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use super::{Guest, edit, read};
+use crate::api_router::{ApiRouter, routes};
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::{AllParams, Params};
 
-pub(super) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(rules, create_rule)).routes(routes!(
+pub(super) fn router() -> ApiRouter {
+    ApiRouter::default().routes(routes!(rules, create_rule)).routes(routes!(
         rule,
         update_rule,
         delete_rule
