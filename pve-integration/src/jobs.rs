@@ -88,7 +88,7 @@ impl Jobs {
     pub fn parse(text: &str) -> Self {
         let mut sections: Vec<Section> = Vec::new();
         let mut open = false;
-        for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
+        for line in text.split_terminator('\n').filter(|line| !line.trim_start().starts_with('#')) {
             if line.trim().is_empty() {
                 open = false;
                 continue;
@@ -308,6 +308,14 @@ mod tests {
         let keys: Vec<_> = job.values.keys().cloned().collect();
         assert_eq!(keys, ["enabled", "quiet", "schedule", "vmid"]);
         assert!(job.enabled());
+    }
+
+    /// Of an editor of another system. What is not ours stays to the letter.
+    #[test]
+    fn a_carriage_return_stays_where_it_was() {
+        let jobs = Jobs::parse("other: a\r\n\tkey value\r\r");
+        assert_eq!(jobs.to_text(), "other: a\r\n\tkey value\r\r\n\n");
+        assert_eq!(Jobs::parse(&jobs.to_text()), jobs);
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub fn parse(bytes: &[u8], links: &[Link]) -> Interfaces {
     let text = String::from_utf8_lossy(bytes);
     let mut read = Interfaces::default();
     let mut priority = 2; // 1 is the loopback's
-    let mut lines = text.lines().peekable();
+    let mut lines = text.split_terminator('\n').peekable();
     while let Some(line) = lines.next() {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {

@@ -179,6 +179,13 @@ fn changes_wait_beside_the_file() {
     assert!(!super::read(&root).unwrap().interfaces.unwrap().ifaces.contains_key("vmbr1"));
 }
 
+#[test]
+fn a_carriage_return_stays_where_it_was() {
+    let once = read("auto lo\niface lo inet loopback\n\nodd\r\r").to_text(true).unwrap();
+    assert!(once.ends_with("odd\r\r\n"), "{once:?}");
+    assert_eq!(read(&once).to_text(true).unwrap(), once);
+}
+
 proptest! {
     /// Lines of an odd file may move or double, as they do in PVE; no interface gets lost or comes up.
     #[test]
