@@ -22,8 +22,10 @@ CRASHES = re.compile(
 BARE = re.compile(
     r"No ticket|Authentication failed!|Permission denied - invalid csrf token|bad request"
     r"|method '\w+' not available|Unexpected content for method '\w+'|for data too large"
-    r"|upload 'Content-Type '.*' not implemented|malformed JSON string, .*"
+    r"|upload 'Content-Type '.*' not implemented"
     r"|chunked transfer encoding not supported|the request's body did not arrive"
+    # JSON that cannot be read, or is no hash: Perl's own words.
+    r"|.* at /usr/share/perl5/PVE/APIServer/AnyEvent\.pm line (934|978)\."
     r"|Bad Request|Permission check failed .*|no such (uri|file).*"
 )
 
