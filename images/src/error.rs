@@ -13,7 +13,7 @@ pub enum UnpackError {
     Compression(&'static str),
     #[error("the archive holds no entries")]
     Empty,
-    #[error("the archive is an image in layers (OCI), of which no root filesystem is made yet")]
+    #[error("the archive is an image in layers (OCI), which is read from a plain tar file only")]
     Layers,
     #[error("the archive ends too early, {0}")]
     Truncated(Place),
@@ -56,6 +56,8 @@ pub enum Refusal {
     LongHeader(u64),
     #[error("its map of holes is not valid")]
     SparseMap,
+    #[error("it is to hide something, and is no file")]
+    Whiteout,
     #[error("entries of type {0} are not supported")]
     Kind(char),
 }

@@ -77,6 +77,17 @@ pub(crate) fn text(field: &[u8]) -> &[u8] {
     field.split(|&b| b == 0).next().unwrap_or_default()
 }
 
+/// The path in a plain header.
+pub(crate) fn path(block: &[u8; BLOCK]) -> Vec<u8> {
+    let gnu = &block[257..265] == b"ustar  \0";
+    let ustar = &block[257..262] == b"ustar" && !gnu;
+    let prefix = if ustar { text(&block[345..500]) } else { b"" };
+    match prefix {
+        [] => text(&block[..100]).to_vec(),
+        prefix => [prefix, b"/", text(&block[..100])].concat(),
+    }
+}
+
 /// An entry as its plain header has it; `long_path` and `long_link` are from GNU's headers before it.
 pub(crate) fn parse(
     block: &[u8; BLOCK],
@@ -84,14 +95,7 @@ pub(crate) fn parse(
     long_path: Option<Vec<u8>>,
     long_link: Option<Vec<u8>>,
 ) -> Result<Entry, UnpackError> {
-    let gnu = &block[257..265] == b"ustar  \0";
-    let ustar = &block[257..262] == b"ustar" && !gnu;
-    let prefix = if ustar { text(&block[345..500]) } else { b"" };
-    let short = match prefix {
-        [] => text(&block[..100]).to_vec(),
-        prefix => [prefix, b"/", text(&block[..100])].concat(),
-    };
-    let path = long_path.unwrap_or(short);
+    let path = long_path.unwrap_or_else(|| path(block));
     let id = |field: &[u8]| number(field).and_then(|id| u32::try_from(id).ok());
     let wrong = |what| {
         let place = Place::In(printable(&path));

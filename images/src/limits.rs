@@ -69,6 +69,8 @@ pub struct Summary {
     /// Extended attributes that this filesystem or user namespace does not take, and ACLs that name
     /// users instead of numbering them.
     pub skipped_attributes: u64,
+    /// What a layer hides, and lies on a volume of its own: it may be there for longer than we are.
+    pub skipped_whiteouts: u64,
     /// Entries that could not be made, when told to keep going.
     pub failed: u64,
 }

@@ -6,14 +6,14 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::Refusal;
+use crate::{Refusal, remove};
 
 /// A checked path: no empty, `.` or `..` components, no NUL. Empty for the root folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +35,11 @@ impl CleanPath {
         Ok(Self(parts.join(&b'/')))
     }
 
+    /// `name` in the folder `folder`, both of a checked path.
+    pub(crate) fn of(folder: &[u8], name: &[u8]) -> Self {
+        if folder.is_empty() { Self(name.to_vec()) } else { Self([folder, b"/", name].concat()) }
+    }
+
     pub(crate) fn is_root(&self) -> bool {
         self.0.is_empty()
     }
@@ -44,7 +49,7 @@ impl CleanPath {
     }
 
     /// The folder, empty for the root, and the name in it.
-    fn split(&self) -> (&[u8], &[u8]) {
+    pub(crate) fn split(&self) -> (&[u8], &[u8]) {
         match self.0.iter().rposition(|&b| b == b'/') {
             Some(at) => (&self.0[..at], &self.0[at + 1..]),
             None => (b"", &self.0),
@@ -70,9 +75,18 @@ impl From<Errno> for Failure {
 }
 
 pub(crate) struct Root<'fd> {
-    root: BorrowedFd<'fd>,
+    pub(crate) root: BorrowedFd<'fd>,
+    /// What is there already is a lower layer's, and gives way to whatever comes.
+    layers: bool,
     /// The folder used last. Entries come folder by folder, so this saves most of the lookups.
-    last: Option<(Vec<u8>, Rc<OwnedFd>)>,
+    pub(crate) last: Option<(Vec<u8>, Rc<OwnedFd>)>,
+}
+
+/// Device and inode.
+pub(crate) type FileId = (u64, u64);
+
+pub(crate) fn id(stat: &rustix::fs::Stat) -> FileId {
+    (stat.st_dev, stat.st_ino)
 }
 
 /// A name in an open folder.
@@ -83,7 +97,15 @@ pub(crate) struct Slot<'p> {
 
 impl<'fd> Root<'fd> {
     pub(crate) fn new(root: BorrowedFd<'fd>) -> Self {
-        Self { root, last: None }
+        Self { root, layers: false, last: None }
+    }
+
+    pub(crate) fn of_layers(root: BorrowedFd<'fd>) -> Self {
+        Self { layers: true, ..Self::new(root) }
+    }
+
+    pub(crate) fn has_layers(&self) -> bool {
+        self.layers
     }
 
     pub(crate) fn folder_itself(&self) -> BorrowedFd<'fd> {
@@ -150,7 +172,7 @@ impl<'fd> Root<'fd> {
     }
 
     /// Do `make` at `slot`; if something is in the way, remove that first and try again. An entry
-    /// replaces an earlier one as with tar, except that no folder with contents goes.
+    /// replaces an earlier one as with tar; a folder with contents goes only where there are layers.
     pub(crate) fn replacing<'p, T>(
         &mut self,
         slot: &Slot<'p>,
@@ -164,7 +186,9 @@ impl<'fd> Root<'fd> {
             // The folder may be the one remembered.
             self.last = None;
             match rustix::fs::unlinkat(&slot.folder, slot.name, AtFlags::REMOVEDIR) {
-                Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                Err(Errno::NOTEMPTY | Errno::EXIST)
+                    if self.layers && remove::tree(slot.folder.as_fd(), slot.name)? => {}
+                Err(Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => {
                     return Err(Failure::Refused(Refusal::ReplacesFolder));
                 }
                 other => other?,
@@ -185,6 +209,12 @@ impl Slot<'_> {
 
     pub(crate) fn is_folder(&self) -> bool {
         self.file_type() == Ok(FileType::Directory)
+    }
+
+    pub(crate) fn is_folder_of(&self, wanted: FileId) -> bool {
+        rustix::fs::statat(&self.folder, self.name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
+            FileType::from_raw_mode(stat.st_mode) == FileType::Directory && id(&stat) == wanted
+        })
     }
 
     pub(crate) fn create_file(&self) -> Result<File, Errno> {

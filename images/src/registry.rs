@@ -8,7 +8,6 @@ mod archive;
 mod auth;
 mod connection;
 mod error;
-mod manifest;
 mod pull;
 mod tags;
 

@@ -15,11 +15,19 @@ use crate::{Limits, Refusal, UnpackError};
 /// Long names and extended headers above this are refused. Linux takes 64 KiB per attribute.
 const MAX_EXTENDED: u64 = 1 << 20;
 
+/// Bytes of an archive and what they unpacked to, of all layers where it has some.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Meter {
+    pub(crate) taken: Rc<Cell<u64>>,
+    given: Rc<Cell<u64>>,
+}
+
 pub(crate) struct Tape<'a> {
     stream: Box<dyn Read + 'a>,
     limits: &'a Limits,
-    taken: Rc<Cell<u64>>,
-    given: u64,
+    meter: Meter,
+    /// It may end without tar's mark.
+    open_end: bool,
     /// Data of the current entry not read yet, and the padding behind it.
     data: u64,
     padding: u64,
@@ -35,16 +43,15 @@ struct Extended {
 }
 
 impl<'a> Tape<'a> {
-    pub(crate) fn new(
-        stream: Box<dyn Read + 'a>,
-        limits: &'a Limits,
-        taken: Rc<Cell<u64>>,
-    ) -> Self {
-        Self { stream, limits, taken, given: 0, data: 0, padding: 0, place: Place::Start }
+    pub(crate) fn new(stream: Box<dyn Read + 'a>, limits: &'a Limits, meter: Meter) -> Self {
+        let place = Place::Start;
+        Self { stream, limits, meter, open_end: false, data: 0, padding: 0, place }
     }
 
-    pub(crate) fn archive_bytes(&self) -> u64 {
-        self.taken.get()
+    /// Of a stream that is known by its digest: that says where it ends, and some writers set no
+    /// mark there.
+    pub(crate) fn of_layer(stream: Box<dyn Read + 'a>, limits: &'a Limits, meter: Meter) -> Self {
+        Self { open_end: true, ..Self::new(stream, limits, meter) }
     }
 
     /// The next entry, or `None` at the end of the archive, which has then been read to its very
@@ -53,7 +60,7 @@ impl<'a> Tape<'a> {
         let mut extended = Extended::default();
         loop {
             self.skip_rest()?;
-            let block = self.block()?;
+            let Some(block) = self.header()? else { return Ok(None) };
             if block.iter().all(|&b| b == 0) {
                 self.drain()?;
                 return Ok(None);
@@ -239,6 +246,17 @@ impl<'a> Tape<'a> {
         Ok(())
     }
 
+    /// `None` at an end without a mark, where there may be one.
+    fn header(&mut self) -> Result<Option<[u8; BLOCK]>, UnpackError> {
+        let mut block = [0; BLOCK];
+        let count = self.read(&mut block)?;
+        if count == 0 && self.open_end {
+            return Ok(None);
+        }
+        self.fill(&mut block[count..])?;
+        Ok(Some(block))
+    }
+
     fn block(&mut self) -> Result<[u8; BLOCK], UnpackError> {
         let mut block = [0; BLOCK];
         self.fill(&mut block)?;
@@ -265,9 +283,10 @@ impl<'a> Tape<'a> {
                 Err(err) => return Err(self.unreadable(err)),
             }
         };
-        self.given += count as u64;
+        let Meter { taken, given } = &self.meter;
+        given.set(given.get() + count as u64);
         let Limits { ratio, ratio_from, .. } = *self.limits;
-        if self.given > ratio_from && self.given > self.taken.get().saturating_mul(ratio) {
+        if given.get() > ratio_from && given.get() > taken.get().saturating_mul(ratio) {
             return Err(UnpackError::Bomb { ratio, place: self.place.clone() });
         }
         Ok(count)

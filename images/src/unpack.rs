@@ -1,6 +1,5 @@
 //! The walk through an archive.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,8 +12,9 @@ use rustix::io::Errno;
 use crate::compression;
 use crate::error::{Place, printable};
 use crate::header::{Entry, Kind};
-use crate::place::{CleanPath, Failure, Root, Slot};
-use crate::tape::Tape;
+use crate::place::{CleanPath, Failure, FileId, Root, Slot, id};
+use crate::tape::{Meter, Tape};
+use crate::whiteout::Whiteout;
 use crate::{Limits, Progress, Refusal, Summary, UnpackError};
 
 const REPORT_ENTRIES: u64 = 2000;
@@ -38,27 +38,20 @@ pub fn unpack(
     limits: &Limits,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<Summary, UnpackError> {
-    let taken = Rc::new(Cell::new(0));
-    let stream = compression::open(archive, Rc::clone(&taken))?;
-    let mut unpacking = Unpacking {
-        tape: Tape::new(stream, limits, taken),
-        root: Root::new(root),
-        limits,
-        summary: Summary::default(),
-        reported: Progress::default(),
-        progress,
-        keep_owners: rustix::process::geteuid().is_root(),
-        folder_times: Vec::new(),
-        remembered: 0,
-        buffer: vec![0; COPY],
-    };
-    while let Some(entry) = unpacking.tape.next_entry()? {
-        match unpacking.entry(&entry) {
+    let meter = Meter::default();
+    let stream = compression::open(archive, Rc::clone(&meter.taken))?;
+    let mut tape = Tape::new(stream, limits, meter.clone());
+    let mut unpacking = Unpacking::new(Root::new(root), limits, meter, progress);
+    while let Some(entry) = tape.next_entry()? {
+        match unpacking.entry(&mut tape, &entry) {
             Err(UnpackError::Refused { .. } | UnpackError::Io { .. }) if limits.keep_going => {
                 unpacking.summary.failed += 1;
             }
             other => other?,
         }
+    }
+    if unpacking.summary.entries == 0 {
+        return Err(UnpackError::Empty);
     }
     unpacking.finish()
 }
@@ -70,8 +63,8 @@ pub fn find(
     most: u64,
 ) -> Result<Option<(String, Vec<u8>)>, UnpackError> {
     let limits = Limits::of_a_backup();
-    let taken = Rc::new(Cell::new(0));
-    let mut tape = Tape::new(compression::open(archive, Rc::clone(&taken))?, &limits, taken);
+    let meter = Meter::default();
+    let mut tape = Tape::new(compression::open(archive, Rc::clone(&meter.taken))?, &limits, meter);
     while let Some(entry) = tape.next_entry()? {
         let Ok(path) = CleanPath::new(&entry.path, limits.path) else { continue };
         let Some(found) = paths.iter().find(|wanted| wanted.as_bytes() == path.as_bytes()) else {
@@ -95,21 +88,56 @@ pub fn find(
     Ok(None)
 }
 
-struct Unpacking<'a> {
-    tape: Tape<'a>,
-    root: Root<'a>,
+struct FolderTime {
+    path: CleanPath,
+    mtime: (i64, u32),
+    id: FileId,
+}
+
+/// What an archive becomes, entry by entry; or more than one, the later over the earlier.
+pub(crate) struct Unpacking<'a> {
+    pub(crate) root: Root<'a>,
     limits: &'a Limits,
+    meter: Meter,
     summary: Summary,
     reported: Progress,
     progress: &'a mut dyn FnMut(&Progress),
     keep_owners: bool,
-    folder_times: Vec<(CleanPath, (i64, u32))>,
+    folder_times: Vec<FolderTime>,
     remembered: usize,
     buffer: Vec<u8>,
 }
 
-impl Unpacking<'_> {
-    fn entry(&mut self, entry: &Entry) -> Result<(), UnpackError> {
+impl<'a> Unpacking<'a> {
+    pub(crate) fn new(
+        root: Root<'a>,
+        limits: &'a Limits,
+        meter: Meter,
+        progress: &'a mut dyn FnMut(&Progress),
+    ) -> Self {
+        Self {
+            root,
+            limits,
+            meter,
+            summary: Summary::default(),
+            reported: Progress::default(),
+            progress,
+            keep_owners: rustix::process::geteuid().is_root(),
+            folder_times: Vec::new(),
+            remembered: 0,
+            buffer: vec![0; COPY],
+        }
+    }
+
+    /// One layer's content over what is there. Its whiteouts were obeyed before.
+    pub(crate) fn layer(&mut self, tape: &mut Tape<'_>) -> Result<(), UnpackError> {
+        while let Some(entry) = tape.next_entry()? {
+            self.entry(tape, &entry)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, tape: &mut Tape<'_>, entry: &Entry) -> Result<(), UnpackError> {
         self.summary.entries += 1;
         if self.summary.entries > self.limits.entries {
             return Err(UnpackError::TooManyEntries(self.limits.entries));
@@ -119,7 +147,11 @@ impl Unpacking<'_> {
         if self.limits.left_out.iter().any(|left_out| left_out.as_bytes() == path.as_bytes()) {
             return Ok(());
         }
-        if path.as_bytes() == LAYOUT {
+        if self.root.has_layers() {
+            if Whiteout::of(&path).is_some() {
+                return Ok(());
+            }
+        } else if path.as_bytes() == LAYOUT {
             return Err(UnpackError::Layers);
         }
         if path.is_root() {
@@ -131,7 +163,7 @@ impl Unpacking<'_> {
         } else {
             let slot = self.root.slot(&path).map_err(|err| failed(entry, "reach", err))?;
             match entry.kind {
-                Kind::File => self.file(entry, &slot)?,
+                Kind::File => self.file(tape, entry, &slot)?,
                 Kind::HardLink => self.hard_link(entry, &path, &slot)?,
                 Kind::Symlink => self.symlink(entry, &slot)?,
                 Kind::Directory => self.folder(entry, path.clone(), &slot)?,
@@ -145,7 +177,12 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    fn file(&mut self, entry: &Entry, slot: &Slot<'_>) -> Result<(), UnpackError> {
+    fn file(
+        &mut self,
+        tape: &mut Tape<'_>,
+        entry: &Entry,
+        slot: &Slot<'_>,
+    ) -> Result<(), UnpackError> {
         if entry.size > self.limits.bytes - self.summary.bytes {
             let place = Place::In(printable(&entry.path));
             return Err(UnpackError::TooLarge { limit: self.limits.bytes, place });
@@ -155,10 +192,10 @@ impl Unpacking<'_> {
             .replacing(slot, Slot::create_file)
             .map_err(|err| failed(entry, "create", err))?;
         match &entry.sparse {
-            None => self.copy(entry, &file, 0, entry.size)?,
+            None => self.copy(tape, entry, &file, (0, entry.size))?,
             Some(map) => {
                 for chunk in &map.chunks {
-                    self.copy(entry, &file, chunk.offset, chunk.length)?;
+                    self.copy(tape, entry, &file, (chunk.offset, chunk.length))?;
                 }
                 rustix::fs::ftruncate(&file, map.size)
                     .map_err(|err| failed(entry, "size", err.into()))?;
@@ -171,15 +208,15 @@ impl Unpacking<'_> {
 
     fn copy(
         &mut self,
+        tape: &mut Tape<'_>,
         entry: &Entry,
         file: &File,
-        mut offset: u64,
-        length: u64,
+        (mut offset, length): (u64, u64),
     ) -> Result<(), UnpackError> {
         let end = offset + length; // checked when the map was, and sizes are at most i64::MAX
         while offset < end {
             let most = usize::try_from(end - offset).unwrap_or(usize::MAX).min(COPY);
-            let count = self.tape.read_data(&mut self.buffer[..most])?;
+            let count = tape.read_data(&mut self.buffer[..most])?;
             file.write_all_at(&self.buffer[..count], offset).map_err(|source| UnpackError::Io {
                 action: "write",
                 entry: printable(&entry.path),
@@ -239,6 +276,10 @@ impl Unpacking<'_> {
                 .map_err(|err| failed(entry, "create", err))?;
         }
         let folder = slot.open_folder().map_err(|err| failed(entry, "open", err.into()))?;
+        if self.root.has_layers() {
+            forget_attributes(folder.as_fd(), entry)
+                .map_err(|err| failed(entry, "remove an attribute of", err.into()))?;
+        }
         self.finish_folder(entry, path, folder.as_fd())
     }
 
@@ -292,8 +333,10 @@ impl Unpacking<'_> {
     ) -> Result<(), UnpackError> {
         self.finish_fd(entry, folder)?;
         if self.remembered < REMEMBERED {
-            self.remembered += path.as_bytes().len() + size_of::<(CleanPath, (i64, u32))>();
-            self.folder_times.push((path, entry.mtime));
+            let id =
+                id(&rustix::fs::fstat(folder).map_err(|err| failed(entry, "open", err.into()))?);
+            self.remembered += path.as_bytes().len() + size_of::<FolderTime>();
+            self.folder_times.push(FolderTime { path, mtime: entry.mtime, id });
         }
         Ok(())
     }
@@ -320,30 +363,25 @@ impl Unpacking<'_> {
         Ok(())
     }
 
-    /// Folder times, inner folders before outer ones, then the summary.
-    fn finish(mut self) -> Result<Summary, UnpackError> {
-        if self.summary.entries == 0 {
-            return Err(UnpackError::Empty);
-        }
-        let folders = std::mem::take(&mut self.folder_times);
-        for (path, mtime) in folders.iter().rev().filter(|(path, _)| !path.is_root()) {
-            // A later entry may have put something else there.
-            if let Ok(slot) = self.root.existing(path)
-                && slot.is_folder()
+    /// Folder times, then the summary. Of a folder that came twice the later time stays.
+    pub(crate) fn finish(mut self) -> Result<Summary, UnpackError> {
+        for FolderTime { path, mtime, id } in std::mem::take(&mut self.folder_times) {
+            if path.is_root() {
+                rustix::fs::futimens(self.root.folder_itself(), &times(mtime))
+                    .map_err(|errno| late(&path, errno))?;
+            } else if let Ok(slot) = self.root.existing(&path)
+                // A later entry may have put something else there, or a link to elsewhere above.
+                && slot.is_folder_of(id)
             {
-                slot.set_times(&times(*mtime)).map_err(|errno| late(path, errno))?;
+                slot.set_times(&times(mtime)).map_err(|errno| late(&path, errno))?;
             }
-        }
-        if let Some((path, mtime)) = folders.iter().rfind(|(path, _)| path.is_root()) {
-            rustix::fs::futimens(self.root.folder_itself(), &times(*mtime))
-                .map_err(|errno| late(path, errno))?;
         }
         self.report(true);
         Ok(self.summary)
     }
 
     fn report(&mut self, last: bool) {
-        self.summary.archive_bytes = self.tape.archive_bytes();
+        self.summary.archive_bytes = self.meter.taken.get();
         let Summary { entries, bytes, archive_bytes, .. } = self.summary;
         let due = entries - self.reported.entries >= REPORT_ENTRIES
             || bytes - self.reported.bytes >= REPORT_BYTES;
@@ -359,6 +397,27 @@ impl Unpacking<'_> {
 const LAYOUT: &[u8] = b"oci-layout";
 
 const MAKE_NODE: &str = "make the node";
+
+/// A folder of a lower layer has no attribute that the later layer's entry has not.
+fn forget_attributes(folder: BorrowedFd<'_>, entry: &Entry) -> Result<(), Errno> {
+    let mut names = [0_u8; 16 << 10];
+    let size = match rustix::fs::flistxattr(folder, &mut names[..]) {
+        Ok(size) => size,
+        Err(Errno::OPNOTSUPP) => return Ok(()),
+        Err(errno) => return Err(errno),
+    };
+    for name in names[..size].split(|&b| b == 0).filter(|name| !name.is_empty()) {
+        if entry.attributes.iter().any(|(own, _)| own == name) {
+            continue;
+        }
+        match rustix::fs::fremovexattr(folder, name) {
+            // The host's own are not ours to take.
+            Ok(()) | Err(Errno::PERM | Errno::ACCESS | Errno::NODATA | Errno::OPNOTSUPP) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
 
 fn failed(entry: &Entry, action: &'static str, failure: Failure) -> UnpackError {
     let entry = printable(&entry.path);

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use sha2::{Digest as _, Sha256};
 
 use super::error::RegistryError;
-use super::manifest::Blob;
+use crate::oci::manifest::Blob;
 
 const BLOCK: usize = 512;
 

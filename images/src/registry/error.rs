@@ -5,6 +5,8 @@ use std::io;
 
 use oci_spec::distribution::ParseError;
 
+use crate::oci::DocumentError;
+
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     #[error("'{reference}' names no image")]
@@ -25,10 +27,8 @@ pub enum RegistryError {
     TooLong { host: String, what: &'static str, limit: usize },
     #[error("the answer of registry '{host}' is not valid: {what}")]
     Json { host: String, what: &'static str, source: serde_json::Error },
-    #[error("the image's manifest is not supported: {0}")]
-    Manifest(String),
-    #[error("the image is not made for {0}, only for {1}")]
-    Platform(String, String),
+    #[error(transparent)]
+    Document(#[from] DocumentError),
     #[error("blob {digest} is not what the registry sent: that has the digest sha256:{got}")]
     Digest { digest: String, got: String },
     #[error("blob {digest} is longer than the {announced} bytes that the manifest says")]

@@ -10,10 +10,13 @@ use sha2::{Digest as _, Sha256};
 use super::archive::Archive;
 use super::connection::Registry;
 use super::error::RegistryError;
-use super::manifest::{self, ACCEPT, Blob, Document, Image, MAX_MANIFEST};
+use crate::oci::DocumentError;
+use crate::oci::manifest::{self, Blob, Document, MAX_CONFIG, MAX_MANIFEST, Manifest};
 
-/// A config is read whole by whoever makes a container of it.
-const MAX_CONFIG: u64 = 4 << 20;
+const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
+    application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, \
+    application/vnd.docker.distribution.manifest.v2+json";
 /// A line of progress each time so much of a blob has come.
 const REPORT_BYTES: u64 = 64 << 20;
 /// Of an archive's own: headers, padding, index.
@@ -71,13 +74,13 @@ impl Registry {
         Ok(Pulled { digest: manifest.digest(), foreign })
     }
 
-    async fn image(&mut self) -> Result<Image, RegistryError> {
+    async fn image(&mut self) -> Result<Manifest, RegistryError> {
         let tag = self.reference.tag().unwrap_or("latest").to_owned();
         let index = match Document::parse(&self.manifest(&tag).await?)? {
             Document::Image(image) => return Ok(image),
             Document::Index(index) => index,
         };
-        let chosen = manifest::for_host(&index)?;
+        let chosen = manifest::choose(&index, &manifest::host_arch())?;
         let bytes = self.manifest(&chosen.digest()).await?;
         let got = hex::encode(Sha256::digest(&bytes));
         if got != chosen.sha256 {
@@ -86,7 +89,7 @@ impl Registry {
         match Document::parse(&bytes)? {
             Document::Image(image) => Ok(image),
             Document::Index(_) => {
-                Err(RegistryError::Manifest("it is an index within an index".to_owned()))
+                Err(DocumentError::Manifest("it is an index within an index".to_owned()).into())
             }
         }
     }
@@ -139,10 +142,10 @@ fn write(
 }
 
 /// By what the manifest says, to which each blob is held later.
-fn require_space(image: &Image, available: u64) -> Result<(), RegistryError> {
+fn require_space(image: &Manifest, available: u64) -> Result<(), RegistryError> {
     if image.config.size > MAX_CONFIG {
         let size = image.config.size;
-        return Err(RegistryError::Manifest(format!("its config has {size} bytes")));
+        return Err(DocumentError::Manifest(format!("its config has {size} bytes")).into());
     }
     let layers = image.layers.iter().map(|layer| layer.size);
     let needed = layers.fold(image.config.size.saturating_add(OVERHEAD), u64::saturating_add);

@@ -35,6 +35,12 @@ impl Target {
     ) -> Result<Summary, UnpackError> {
         let root = fs_err::File::open(self.path("")).unwrap();
         let result = unpack(root.as_fd(), archive, limits, &mut |_| {});
+        self.check_outside();
+        result
+    }
+
+    /// Nothing beside the root changed.
+    pub(crate) fn check_outside(&self) {
         let beside: Vec<_> = fs_err::read_dir(self.folder.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
@@ -42,7 +48,6 @@ impl Target {
             .collect();
         assert_eq!(beside, ["outside"]);
         assert_eq!(self.outside(), "untouched");
-        result
     }
 
     pub(crate) fn outside(&self) -> String {
@@ -82,7 +87,7 @@ pub(crate) fn header(kind: EntryType, path: &str, link: &str, size: u64) -> Head
     header
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Tar(pub(crate) Vec<u8>);
 
 impl Tar {

@@ -7,17 +7,13 @@ use oci_spec::image::{Arch, Descriptor, ImageIndex, ImageManifest, MediaType, Os
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::error::RegistryError;
 use crate::error::printable;
 
-pub(super) const MAX_MANIFEST: usize = 4 << 20;
+pub(crate) const MAX_MANIFEST: usize = 4 << 20;
+/// A config is read whole as well.
+pub(crate) const MAX_CONFIG: u64 = 4 << 20;
 /// Overlay filesystems take 500 at most, Docker 127.
 const MAX_LAYERS: usize = 1000;
-
-pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
-    application/vnd.oci.image.manifest.v1+json, \
-    application/vnd.docker.distribution.manifest.list.v2+json, \
-    application/vnd.docker.distribution.manifest.v2+json";
 
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
@@ -27,29 +23,31 @@ const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zs
 
 /// What a manifest's address led to.
 #[derive(Debug)]
-pub(super) enum Document {
+pub(crate) enum Document {
     /// One manifest a platform.
     Index(Vec<Descriptor>),
-    Image(Image),
+    Image(Manifest),
 }
 
-/// A manifest as it will be in the archive.
+/// Of one image.
 #[derive(Debug, PartialEq)]
-pub(super) struct Image {
-    pub(super) bytes: Vec<u8>,
-    pub(super) config: Blob,
-    pub(super) layers: Vec<Blob>,
+pub(crate) struct Manifest {
+    /// As it will be in an archive.
+    #[cfg_attr(not(feature = "registry"), expect(dead_code, reason = "only a pull writes it"))]
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) config: Blob,
+    pub(crate) layers: Vec<Blob>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Blob {
+pub(crate) struct Blob {
     /// 64 hex digits of a SHA-256.
-    pub(super) sha256: String,
-    pub(super) size: u64,
+    pub(crate) sha256: String,
+    pub(crate) size: u64,
 }
 
 impl Blob {
-    pub(super) fn of(descriptor: &Descriptor) -> Result<Self, RegistryError> {
+    pub(crate) fn of(descriptor: &Descriptor) -> Result<Self, DocumentError> {
         let sha256 = descriptor.as_digest_sha256().ok_or_else(|| {
             let digest = descriptor.digest().to_string();
             unsupported(format_args!("digest {} is no sha256", printable(digest.as_bytes())))
@@ -57,13 +55,22 @@ impl Blob {
         Ok(Self { sha256: sha256.to_owned(), size: descriptor.size() })
     }
 
-    pub(super) fn digest(&self) -> String {
+    pub(crate) fn digest(&self) -> String {
         format!("sha256:{}", self.sha256)
     }
 }
 
-fn unsupported(why: impl std::fmt::Display) -> RegistryError {
-    RegistryError::Manifest(why.to_string())
+/// Why no image can be made of a document. What it says is escaped and cut.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentError {
+    #[error("the image's manifest is not supported: {0}")]
+    Manifest(String),
+    #[error("the image is not made for {0}, only for {1}")]
+    Platform(String, String),
+}
+
+fn unsupported(why: impl std::fmt::Display) -> DocumentError {
+    DocumentError::Manifest(why.to_string())
 }
 
 /// Which of the two it is may be read in two ways only if somebody wants that.
@@ -78,7 +85,7 @@ struct Probe {
 }
 
 impl Document {
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, RegistryError> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
         let invalid = |err: serde_json::Error| unsupported(err);
         let probe: Probe = serde_json::from_slice(bytes).map_err(invalid)?;
         if probe.schema_version != 2 {
@@ -101,7 +108,11 @@ impl Document {
     }
 }
 
-fn image(bytes: &[u8], mut manifest: ImageManifest, docker: bool) -> Result<Image, RegistryError> {
+fn image(
+    bytes: &[u8],
+    mut manifest: ImageManifest,
+    docker: bool,
+) -> Result<Manifest, DocumentError> {
     let count = manifest.layers().len();
     if count > MAX_LAYERS {
         return Err(unsupported(format_args!("it has {count} layers")));
@@ -119,10 +130,10 @@ fn image(bytes: &[u8], mut manifest: ImageManifest, docker: bool) -> Result<Imag
         Blob::of(layer)
     });
     let layers = layers.collect::<Result<_, _>>()?;
-    Ok(Image { bytes, config: Blob::of(manifest.config())?, layers })
+    Ok(Manifest { bytes, config: Blob::of(manifest.config())?, layers })
 }
 
-fn require(descriptor: &Descriptor, kinds: &[MediaType]) -> Result<(), RegistryError> {
+fn require(descriptor: &Descriptor, kinds: &[MediaType]) -> Result<(), DocumentError> {
     if kinds.contains(descriptor.media_type()) {
         return Ok(());
     }
@@ -149,12 +160,8 @@ fn rename(descriptor: &mut Descriptor) {
     descriptor.set_media_type(kind);
 }
 
-/// The index's image for this machine.
-pub(super) fn for_host(index: &[Descriptor]) -> Result<Blob, RegistryError> {
-    choose(index, &host_arch())
-}
-
-fn choose(index: &[Descriptor], arch: &Arch) -> Result<Blob, RegistryError> {
+/// The index's image for a machine.
+pub(crate) fn choose(index: &[Descriptor], arch: &Arch) -> Result<Blob, DocumentError> {
     let on_linux = index.iter().filter_map(|descriptor| {
         let platform = descriptor.platform().as_ref()?;
         (*platform.os() == Os::Linux).then_some((descriptor, platform))
@@ -170,13 +177,13 @@ fn choose(index: &[Descriptor], arch: &Arch) -> Result<Blob, RegistryError> {
             let all: BTreeSet<_> =
                 on_linux.map(|(_, platform)| platform.architecture().to_string()).collect();
             let all: Vec<_> = all.iter().take(20).map(|name| printable(name.as_bytes())).collect();
-            Err(RegistryError::Platform(format!("linux/{arch}"), all.join(", ")))
+            Err(DocumentError::Platform(format!("linux/{arch}"), all.join(", ")))
         }
     }
 }
 
 /// By Go's names, which images use.
-pub(super) fn host_arch() -> Arch {
+pub(crate) fn host_arch() -> Arch {
     match std::env::consts::ARCH {
         "x86_64" => Arch::Amd64,
         "aarch64" => Arch::ARM64,
