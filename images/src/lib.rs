@@ -29,4 +29,4 @@ pub use compression::{Compression, Compressor};
 pub use error::{Refusal, UnpackError};
 pub use limits::{Limits, Progress, Summary};
 pub use pack::{Event, Excludes, Owners, PackError, Packed, Packer};
-pub use unpack::{find, unpack};
+pub use unpack::{find, make_folder, unpack};

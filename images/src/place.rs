@@ -126,6 +126,10 @@ impl<'fd> Root<'fd> {
         Ok(Slot { folder, name: OsStr::from_bytes(name) })
     }
 
+    pub(crate) fn make_folder(&mut self, path: &CleanPath) -> Result<(), Failure> {
+        self.folder(path.as_bytes(), true).map(drop)
+    }
+
     fn folder(&mut self, path: &[u8], create: bool) -> Result<Rc<OwnedFd>, Failure> {
         if let Some((_, folder)) = self.last.as_ref().filter(|(last, _)| last == path) {
             return Ok(Rc::clone(folder));

@@ -56,6 +56,19 @@ pub fn unpack(
     unpacking.finish()
 }
 
+/// Make the folder `path` in `root`, and those on the way to it. Links are followed within `root`.
+pub fn make_folder(root: BorrowedFd<'_>, path: &[u8], limits: &Limits) -> Result<(), UnpackError> {
+    let entry = || printable(path);
+    let path = CleanPath::new(path, limits.path)
+        .map_err(|reason| UnpackError::Refused { entry: entry(), reason })?;
+    Root::new(root).make_folder(&path).map_err(|failure| match failure {
+        Failure::Refused(reason) => UnpackError::Refused { entry: entry(), reason },
+        Failure::Os(errno) => {
+            UnpackError::Io { action: "create", entry: entry(), source: errno.into() }
+        }
+    })
+}
+
 /// The first entry of an archive that has one of these paths, and its content.
 pub fn find(
     archive: impl Read,

@@ -49,7 +49,8 @@ pub(crate) fn detect(rootfs: &Path) -> Detected {
     Detected { ostype: ostype(&String::from_utf8_lossy(&release)), arch: arch(&shell) }
 }
 
-fn read(root: &OwnedFd, path: &str) -> Option<Vec<u8>> {
+/// The beginning of a file in it, if that is a file.
+pub(crate) fn read(root: &OwnedFd, path: &str) -> Option<Vec<u8>> {
     // A fifo must not keep us waiting for whoever writes into it.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;

@@ -64,6 +64,10 @@ pub(crate) enum Error {
     #[error(transparent)]
     Unpack(#[from] images::UnpackError),
     #[error(transparent)]
+    Image(#[from] images::oci::ImageError),
+    #[error(transparent)]
+    ImageConfig(#[from] pve_integration::oci_image::ImageConfigError),
+    #[error(transparent)]
     Pack(#[from] images::PackError),
     #[error("command socket")]
     Socket(#[source] lxc_protocol::server::Error),

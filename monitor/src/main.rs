@@ -12,6 +12,7 @@ mod container;
 mod detect;
 mod error;
 mod guest;
+mod image;
 mod namespace;
 mod output;
 mod pace;
@@ -71,6 +72,8 @@ enum Verb {
     },
     #[command(name = unpack::CHILD, hide = true)]
     UnpackChild(unpack::Orders),
+    #[command(name = image::CHILD, hide = true)]
+    ImageChild(image::Orders),
     #[command(name = setup::CHILD, hide = true)]
     SetupChild {
         #[arg(long)]
@@ -118,6 +121,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
             unpack::unpack(&guest.check()?, &archive, &how)?;
         }
         Some(Verb::UnpackChild(orders)) => unpack::unpack_here(&orders)?,
+        Some(Verb::ImageChild(orders)) => image::unpack_here(&orders)?,
         Some(Verb::SetupChild { rootfs, shifted }) => setup::setup_here(&rootfs, shifted)?,
         Some(Verb::Archive { guest, how }) => archive::archive(&guest.check()?, &how)?,
         None => Arguments::command().print_help()?,

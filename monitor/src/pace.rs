@@ -1,6 +1,6 @@
 //! Reading no faster than somebody asked for.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::time::{Duration, Instant};
 
 /// The wait for one read stays short enough to be killed in between.
@@ -32,6 +32,12 @@ impl<R: Read> Read for Paced<R> {
         self.taken += count as u64;
         std::thread::sleep(due(self.taken, rate).saturating_sub(self.start.elapsed()));
         Ok(count)
+    }
+}
+
+impl<R: Seek> Seek for Paced<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.inner.seek(to)
     }
 }
 

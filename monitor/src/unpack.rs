@@ -20,6 +20,7 @@ use rustix::process::{Signal, chroot, set_parent_process_death_signal};
 use crate::detect::{Detected, detect};
 use crate::error::{During, Error, Result};
 use crate::guest::{Guest, warn};
+use crate::image;
 use crate::namespace;
 use crate::pace::Paced;
 use crate::rootfs::{Purpose, Rootfs};
@@ -43,6 +44,9 @@ pub(crate) struct How {
     /// the container may still be another's
     #[arg(long, conflicts_with = "setup")]
     backup: bool,
+    /// The archive is an image in layers
+    #[arg(long, conflicts_with = "backup")]
+    image: bool,
     /// KiB of the archive to read in a second, at most
     #[arg(long)]
     bwlimit: Option<u64>,
@@ -67,7 +71,12 @@ pub(crate) fn unpack(guest: &Guest, archive: &Path, how: &How) -> Result<()> {
     chownat(CWD, rootfs.path(), Some(owner), Some(group), AtFlags::SYMLINK_NOFOLLOW)
         .during("cannot give the rootfs to the container's root")?;
 
-    let filled = fill(rootfs.path(), archive, &maps, how);
+    let filled = if how.image {
+        let arch = config.get("arch").map(str::to_owned);
+        fill_from_image(rootfs.path(), archive, &maps, (how.bwlimit, arch))
+    } else {
+        fill(rootfs.path(), archive, &maps, how)
+    };
     let seen = detect(rootfs.path());
     let set_up = filled.and_then(|()| match secrets {
         Some(secrets) => match setup::plan(guest, &config, &seen, secrets, rootfs.path())? {
@@ -100,6 +109,19 @@ fn fill(rootfs: &Path, archive: std::fs::File, maps: &IdMaps, how: &How) -> Resu
         }
         done => done,
     }
+}
+
+/// Half an image is none, so nothing is ignored.
+fn fill_from_image(
+    rootfs: &Path,
+    archive: std::fs::File,
+    maps: &IdMaps,
+    (bwlimit, arch): (Option<u64>, Option<String>),
+) -> Result<()> {
+    let mut arguments = child(image::CHILD, rootfs, maps);
+    arguments.extend(bwlimit.map(|limit| format!("--bwlimit={limit}").into()));
+    arguments.extend(arch.map(|arch| format!("--arch={arch}").into()));
+    run_child(&arguments, archive, maps)
 }
 
 /// Arguments of a child that works inside the rootfs.
@@ -208,15 +230,20 @@ pub(crate) fn unpack_here(orders: &Orders) -> Result<()> {
     if summary.failed > 0 {
         warn("unpack", &format!("{} entries could not be unpacked", summary.failed));
     }
+    say_left_out(&summary);
+    Ok(())
+}
+
+pub(crate) fn say_left_out(summary: &images::Summary) {
     for (count, what) in [
         (summary.skipped_devices, "device nodes"),
         (summary.skipped_attributes, "extended attributes"),
+        (summary.skipped_whiteouts, "whiteouts, of files on volumes,"),
     ] {
         if count > 0 {
             writeln!(io::stdout(), "left out {count} {what} of the archive").ok();
         }
     }
-    Ok(())
 }
 
 /// Make the rootfs our `/`, as the container's root in a user namespace of its own.

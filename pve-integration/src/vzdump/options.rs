@@ -4,6 +4,7 @@ use openapi::StorageId;
 use serde_json::{Map, Value};
 
 use super::Retention;
+use crate::shell_quote::shell_quote;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -159,15 +160,6 @@ fn ignored<'v>(get: &impl Fn(&str) -> Option<&'v Value>) -> Vec<&'static str> {
     reasons
 }
 
-/// As a shell takes it: in quotes, unless nothing in it means anything to one.
-fn quoted(value: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_!%+,-./:@^".contains(c);
-    if value.chars().all(plain) {
-        return value.to_owned();
-    }
-    format!("'{}'", value.replace('\'', "'\\''"))
-}
-
 /// The request as vzdump's command line, for the log. By name; Perl has no order of its own.
 pub fn command_line(params: &Map<String, Value>) -> String {
     let mut line = "vzdump".to_owned();
@@ -188,7 +180,7 @@ pub fn command_line(params: &Map<String, Value>) -> String {
             None => vec![text(value)],
         };
         for value in values.iter().filter(|value| !value.is_empty()) {
-            line = format!("{line} --{key} {}", quoted(value));
+            line = format!("{line} --{key} {}", shell_quote(value));
         }
     }
     line

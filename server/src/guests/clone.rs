@@ -227,7 +227,7 @@ impl Guests {
             self.blocking(move |guests| Ok(firewall::copy(&guests.0.root, source, target)?))
                 .await?;
             let config = self.copy_disks(plan, log, cancel).await?;
-            self.blocking(move |guests| guests.finish(target, config)).await?;
+            self.blocking(move |guests| guests.finish(target, config, None)).await?;
             Ok(operation.clone())
         };
         let done = self.settled(source, operation.clone(), work).await;

@@ -188,7 +188,10 @@ impl Guests {
         if cancel.is_cancelled() {
             return Err(RuntimeError::Cancelled.into());
         }
-        log.line(format!("extracting archive '{}'", what.archive.display()));
+        log.line(match what.image {
+            true => "Detected OCI archive".to_owned(),
+            false => format!("extracting archive '{}'", what.archive.display()),
+        });
         let (root, mut journal) = (self.0.root.clone(), journal.clone());
         let note = move |pid: u32| {
             let start = stats::init_start("/proc".as_ref(), pid).unwrap_or_default();
@@ -196,9 +199,15 @@ impl Guests {
             journal.write(&root, vmid)
         };
         let unpacked = self.0.monitor.unpack(vmid, &what, log, cancel, note).await?;
+        if let Some(image) = &unpacked.image {
+            let said = image.apply(&mut config).map_err(|err| GuestError::die(err.to_string()))?;
+            said.lines.into_iter().for_each(|line| log.line(line));
+            said.warnings.into_iter().for_each(|line| log.warn(line));
+        }
+        let digest = unpacked.image.as_ref().map(|image| image.digest.clone());
         unpacked.complete(&mut config);
         Plan::finish(&mut config, vmid);
-        self.blocking(move |guests| guests.finish(vmid, config)).await
+        self.blocking(move |guests| guests.finish(vmid, config, digest.as_deref())).await
     }
 
     /// Make the volumes and write the config that the monitor unpacks by; still locked.
@@ -219,19 +228,28 @@ impl Guests {
     }
 
     /// The config without its lock is what makes it a container; from then on nothing is undone.
-    pub(super) fn finish(&self, vmid: Vmid, config: ContainerConfig) -> Result<(), GuestError> {
-        self.write_oci(vmid)?;
+    pub(super) fn finish(
+        &self,
+        vmid: Vmid,
+        config: ContainerConfig,
+        image: Option<&str>,
+    ) -> Result<(), GuestError> {
+        self.write_oci(vmid, image)?;
         let mut locked = self.lock(vmid)?;
         locked.config = config;
         locked.commit()?;
         self.end_journal(vmid)
     }
 
-    pub(super) fn write_oci(&self, vmid: Vmid) -> Result<(), GuestError> {
+    /// `image` is the digest of the one it was made of.
+    pub(super) fn write_oci(&self, vmid: Vmid, image: Option<&str>) -> Result<(), GuestError> {
         let failed = |err| GuestError::io("oci file", err);
         let oci = self.0.root.oci_config(&self.0.node, vmid);
         oci.parent().map_or(Ok(()), fs_err::create_dir_all).map_err(failed)?;
-        let text = format!("runtime: {}\n", self.0.crun.name());
+        let mut text = format!("runtime: {}\n", self.0.crun.name());
+        if let Some(digest) = image {
+            text.push_str(&format!("image-digest: {digest}\n"));
+        }
         atomic::write(&oci, 0o640, text.as_bytes()).map_err(failed)
     }
 

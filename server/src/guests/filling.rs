@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use images::oci::Layout;
 use openapi::Vmid;
 use pve_integration::access::edit;
 use pve_integration::access::password::hash_for_shadow;
@@ -65,13 +66,21 @@ impl Filling {
             archive,
             setup: None,
             backup: Some(config),
+            image: false,
             ignore_errors: self.ignore_errors,
             bwlimit: self.bwlimit.map(whole),
         }
     }
 
-    /// Takes the time of a hash.
+    /// Takes the time of a hash, and of a look into the archive.
     pub(super) fn unpacking(self, archive: PathBuf) -> Result<Unpacking, GuestError> {
+        let image = match fs_err::File::open(&archive) {
+            Ok(file) => {
+                Layout::open(file).map_err(|err| GuestError::die(err.to_string()))?.is_some()
+            }
+            // Who unpacks it says what is wrong.
+            Err(_) => false,
+        };
         let hash = self.password.as_ref().map(hash_for_shadow).transpose();
         let hash = hash.map_err(|_| GuestError::die("the password cannot be hashed"))?;
         let secrets = Secrets {
@@ -83,6 +92,7 @@ impl Filling {
             archive,
             setup: Some(secrets),
             backup: None,
+            image,
             ignore_errors: self.ignore_errors,
             bwlimit: self.bwlimit.map(whole),
         })

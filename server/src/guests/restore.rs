@@ -325,7 +325,7 @@ impl Guests {
         journal: &Journal,
     ) -> Result<(), GuestError> {
         if let Some(Replacing { doomed, firewall }) = &journal.replacing {
-            self.write_oci(vmid)?;
+            self.write_oci(vmid, None)?;
             if let Some(rules) = firewall {
                 firewall::replace(&self.0.root, vmid, rules)?;
                 // Once: what comes after may have to be tried again much later.

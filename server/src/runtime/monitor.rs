@@ -9,6 +9,7 @@ use std::time::Duration;
 use openapi::{NodeName, Vmid};
 use pve_integration::ct_config::ContainerConfig;
 use pve_integration::layout::Root;
+use pve_integration::oci_image;
 use pve_integration::setup::Secrets;
 use pve_integration::vzdump::Compress;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -43,6 +44,8 @@ pub(crate) struct Unpacking {
     /// The archive is a backup, and this config has the volumes for it. The container's own may be
     /// that of another, which stays until the unpacking went well.
     pub(crate) backup: Option<Vec<u8>>,
+    /// The archive is an image in layers.
+    pub(crate) image: bool,
     pub(crate) ignore_errors: bool,
     /// KiB a second.
     pub(crate) bwlimit: Option<u64>,
@@ -53,6 +56,8 @@ pub(crate) struct Unpacking {
 pub(crate) struct Unpacked {
     pub(crate) ostype: Option<String>,
     pub(crate) arch: Option<String>,
+    /// Of an image, what that asks for.
+    pub(crate) image: Option<oci_image::Unpacked>,
 }
 
 /// What to put into which archive.
@@ -167,6 +172,9 @@ impl Monitor {
         if what.ignore_errors {
             command.arg("--ignore-errors");
         }
+        if what.image {
+            command.arg("--image");
+        }
         if let Some(limit) = what.bwlimit {
             command.arg("--bwlimit").arg(limit.to_string());
         }
@@ -194,15 +202,18 @@ impl Monitor {
         let stdout = child.stdout.take().expect("it was asked for as a pipe");
         let mut stderr = child.stderr.take().expect("it was asked for as a pipe");
         let reading = async {
-            let mut unpacked = Unpacked::default();
+            let (mut unpacked, mut image) = (Unpacked::default(), None);
             let mut lines = BufReader::new(stdout).lines();
             while let Some(line) = lines.next_line().await? {
-                match detected(&line) {
-                    Some(found) => unpacked = found,
-                    None => log.line(line.as_str()),
+                if let Some(found) = detected(&line) {
+                    unpacked = found;
+                } else if let Some(found) = line.strip_prefix("IMAGE ") {
+                    image = Some(serde_json::from_str(found)?);
+                } else {
+                    log.line(line.as_str());
                 }
             }
-            Ok::<_, io::Error>(unpacked)
+            Ok::<_, io::Error>(Unpacked { image, ..unpacked })
         };
         let mut words = Vec::new();
         let talking = stderr.read_to_end(&mut words);
@@ -328,7 +339,7 @@ fn detected(line: &str) -> Option<Unpacked> {
             words.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
         value.filter(|value| !value.is_empty()).map(str::to_owned)
     };
-    Some(Unpacked { ostype: of("ostype"), arch: of("arch") })
+    Some(Unpacked { ostype: of("ostype"), arch: of("arch"), image: None })
 }
 
 /// PVE's name for what this daemon was built for.

@@ -9,6 +9,7 @@ mod console;
 mod crash;
 mod created;
 mod faults;
+mod image;
 mod inside;
 mod leaks;
 mod life;
