@@ -19,7 +19,6 @@ use openapi::{NodeName, Privilege, StorageId};
 use pve_integration::layout::Root;
 use pve_integration::storage::{ContentType, Storage, StorageConfig, Usage};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use sha1::{Digest as _, Sha1};
 use utoipa::ToSchema;
 
@@ -115,8 +114,15 @@ pub(crate) struct Definition {
     digest: String,
     /// Whatever else the section says, by name.
     #[serde(flatten)]
-    #[schema(value_type = BTreeMap<String, String>)]
-    properties: BTreeMap<String, Value>,
+    properties: BTreeMap<String, Property>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum Property {
+    Text(String),
+    /// 0 or 1.
+    Flag(u8),
 }
 
 fn definition(storage: &Storage, digest: &str) -> Definition {
@@ -126,20 +132,20 @@ fn definition(storage: &Storage, digest: &str) -> Definition {
         kind: storage.kind().to_owned(),
         content: words(&storage.content()),
         digest: digest.to_owned(),
-        properties: properties.map(|(key, value)| (key.to_owned(), flag(key, value))).collect(),
+        properties: properties.map(|(key, value)| (key.to_owned(), property(key, value))).collect(),
     }
 }
 
 /// The booleans among the properties that a `dir` storage may have; the rest are texts.
-fn flag(key: &str, value: &str) -> Value {
+fn property(key: &str, value: &str) -> Property {
     let is_flag = matches!(
         key,
         "disable" | "shared" | "mkdir" | "create-base-path" | "create-subdirs" | "saferemove"
     );
     match value {
-        "1" | "yes" | "on" | "true" if is_flag => 1.into(),
-        "0" | "no" | "off" | "false" if is_flag => 0.into(),
-        text => text.into(),
+        "1" | "yes" | "on" | "true" if is_flag => Property::Flag(1),
+        "0" | "no" | "off" | "false" if is_flag => Property::Flag(0),
+        text => Property::Text(text.to_owned()),
     }
 }
 
