@@ -33,7 +33,6 @@ pub(crate) enum Document {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Manifest {
     /// As it will be in an archive.
-    #[cfg_attr(not(feature = "registry"), expect(dead_code, reason = "only a pull writes it"))]
     pub(crate) bytes: Vec<u8>,
     pub(crate) config: Blob,
     pub(crate) layers: Vec<Blob>,
