@@ -14,6 +14,7 @@ mod error;
 mod guest;
 mod image;
 mod namespace;
+mod oci;
 mod output;
 mod pace;
 mod probe;
@@ -25,6 +26,7 @@ mod target;
 mod terminal;
 mod unpack;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -70,6 +72,12 @@ enum Verb {
         #[command(flatten)]
         how: archive::ArchiveArguments,
     },
+    /// Be an OCI runtime: `proxmox-lxcri` passes its command line on
+    #[command(disable_help_flag = true)]
+    Oci {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     #[command(name = unpack::CHILD, hide = true)]
     UnpackChild(unpack::Orders),
     #[command(name = image::CHILD, hide = true)]
@@ -102,7 +110,7 @@ impl GuestArguments {
 
 fn main() -> ExitCode {
     match dispatch(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(err) => {
             let line = flat(&format!("{err:#}"));
             // Where nobody can read it, there is nobody to tell.
@@ -112,7 +120,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
+fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.verb {
         _ if arguments.probe => probe::probe()?,
         Some(Verb::Run(guest)) => run::run(&guest.check()?)?,
@@ -124,9 +132,11 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<()> {
         Some(Verb::ImageChild(orders)) => image::unpack_here(&orders)?,
         Some(Verb::SetupChild { rootfs, shifted }) => setup::setup_here(&rootfs, shifted)?,
         Some(Verb::Archive { guest, how }) => archive::archive(&guest.check()?, &how)?,
+        // Its errors go into a log of its own too.
+        Some(Verb::Oci { arguments }) => return Ok(oci::main(arguments)),
         None => Arguments::command().print_help()?,
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// An error with its causes, as the one line that is shown to users.

@@ -1,3 +1,4 @@
-//! Commands that need no daemon: they work on a root's files, under the locks the daemon takes too.
+//! The command line beside `serve`. What works on a root's files takes the daemon's locks.
 
 pub mod access;
+pub mod oci;

@@ -1,18 +1,25 @@
 //! The program `proxmox-lxcri`: flags, log, and away.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args as _, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use oci_verbs::{Global, Verb};
 use server::cli::access::{self, Acl, At, Token, User};
-use server::serve::{Options, serve};
+use server::cli::oci;
+use server::serve::{Options, StartError, serve};
 use tracing_subscriber::EnvFilter;
 
 /// OCI containers as guests of Proxmox VE.
 #[derive(Debug, Parser)]
 #[command(name = "proxmox-lxcri", version)]
 struct CommandLine {
+    #[command(flatten)]
+    global: Global,
     #[command(subcommand)]
     command: Command,
 }
@@ -42,19 +49,56 @@ enum Command {
         #[command(subcommand)]
         command: Acl,
     },
+    #[command(flatten)]
+    Oci(Verb),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match CommandLine::parse().command {
+fn main() -> ExitCode {
+    let line = match parse(std::env::args_os()) {
+        Ok(line) => line,
+        Err(err) => err.exit(),
+    };
+    match line.command {
         Command::Serve(options) => {
             start_log();
-            report(serve(options).await)
+            report(run(options))
         }
+        // Before anything is opened or started: the process goes on as another program.
+        Command::Oci(_) => report(oci::exec(&line.global, std::env::args_os().skip(1))),
         Command::User { at, command } => report(access::user(&at, command)),
         Command::Token { at, command } => report(access::token(&at, command)),
         Command::Acl { at, command } => report(access::acl(&at, command)),
     }
+}
+
+#[tokio::main]
+async fn run(options: Options) -> Result<(), StartError> {
+    serve(options).await
+}
+
+/// The options before the verb belong to the OCI runtime's verbs; elsewhere they would mean nothing.
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<CommandLine, clap::Error> {
+    let mut command = CommandLine::command();
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    let line = CommandLine::from_arg_matches(&matches)?;
+    match (&line.command, before_the_verb(&matches)) {
+        (Command::Oci(_), _) | (_, None) => Ok(line),
+        (_, Some(option)) => {
+            let verb = matches.subcommand_name().unwrap_or_default();
+            let message = format!("'--{option}' does not go before '{verb}'");
+            Err(command.error(ErrorKind::ArgumentConflict, message))
+        }
+    }
+}
+
+fn before_the_verb(matches: &ArgMatches) -> Option<String> {
+    let global = Global::augment_args(clap::Command::new(""));
+    let given = global.get_arguments().find(|argument| {
+        let id = argument.get_id().as_str();
+        // Those that go anywhere mean something everywhere.
+        !argument.is_global_set() && matches.value_source(id) == Some(ValueSource::CommandLine)
+    });
+    given.and_then(clap::Arg::get_long).map(str::to_owned)
 }
 
 fn start_log() {
@@ -75,6 +119,31 @@ fn report(done: Result<(), impl Display>) -> ExitCode {
             // Nothing is left to do if even stderr is gone.
             writeln!(std::io::stderr(), "proxmox-lxcri: {err}").ok();
             ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(words: &str) -> Result<CommandLine, clap::Error> {
+        parse(words.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn the_two_kinds_of_root_do_not_mix() {
+        assert!(of("x --root /state list").is_ok());
+        assert!(of("x serve --root /srv").is_ok());
+        assert!(of("x user list --root /srv").is_ok());
+        for words in ["x --root /srv serve --root /srv", "x --log /l user list"] {
+            let err = of(words).unwrap_err();
+            assert_eq!(err.exit_code(), 2, "{err}");
         }
     }
 }

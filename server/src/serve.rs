@@ -30,7 +30,7 @@ const REQUEST_PATIENCE: Duration = Duration::from_secs(5);
 const TASK_PATIENCE: Duration = Duration::from_secs(10);
 /// How often free memory is given back.
 const THRIFT: Duration = Duration::from_secs(10);
-const MONITOR: &str = "lxcri-monitor";
+pub(crate) const MONITOR: &str = "lxcri-monitor";
 const LIBEXEC: &str = "/usr/libexec/proxmox-lxcri";
 
 /// The command line of `serve`.
@@ -229,7 +229,8 @@ fn monitor(given: Option<PathBuf>) -> PathBuf {
     }
 }
 
-fn find_monitor() -> Option<PathBuf> {
+/// Beside this program, where the package puts it, or in PATH.
+pub(crate) fn find_monitor() -> Option<PathBuf> {
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
     let path = std::env::var_os("PATH").unwrap_or_default();
     beside

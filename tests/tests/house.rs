@@ -16,8 +16,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("heap", &[]),
     ("lxc-protocol", &[]),
     ("loopdev", &[]),
-    ("monitor", &["images", "libcrun", "loopdev", "lxc-protocol", "openapi", "pve-integration"]),
-    ("server", &["heap", "images", "lxc-protocol", "openapi", "pve-integration"]),
+    ("oci-verbs", &[]),
+    (
+        "monitor",
+        &[
+            "images",
+            "libcrun",
+            "loopdev",
+            "lxc-protocol",
+            "oci-verbs",
+            "openapi",
+            "pve-integration",
+        ],
+    ),
+    ("server", &["heap", "images", "lxc-protocol", "oci-verbs", "openapi", "pve-integration"]),
     ("tests", &[]),
 ];
 

@@ -33,6 +33,13 @@ unsafe extern "C" {
         signal: *const c_char,
         err: *mut libcrun_error_t,
     ) -> c_int;
+    /// Every process of the cgroup, not only the first one.
+    pub fn libcrun_container_killall(
+        context: *mut libcrun_context_t,
+        id: *const c_char,
+        signal: *const c_char,
+        err: *mut libcrun_error_t,
+    ) -> c_int;
     pub fn libcrun_container_delete(
         context: *mut libcrun_context_t,
         def: *mut runtime_spec_schema_config_schema,
@@ -107,6 +114,8 @@ unsafe extern "C" {
     ) -> c_int;
     pub fn libcrun_free_containers_list(list: *mut libcrun_container_list_t);
 
+    /// Process-wide: 0 errors, 1 also warnings, 2 everything.
+    pub fn libcrun_set_verbosity(verbosity: c_int);
     pub fn libcrun_error_release(err: *mut libcrun_error_t) -> c_int;
     /// With a null `log`, sets the process-wide sink and `*handler` to libcrun's writer to [`stderr`].
     pub fn libcrun_init_logging(

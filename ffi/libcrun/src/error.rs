@@ -121,17 +121,22 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Error {
+    /// The message as libcrun's own program would show it: nothing before it, the errno's text behind.
+    pub fn words(&self) -> String {
         // libcrun's "readlink ``" names nothing.
         let unnamed = self.kind == Kind::RootFilesystem;
         let message = if unnamed { "the root filesystem" } else { &self.message };
-        write!(f, "{}: {message}", self.operation)?;
-        if self.status == 0 {
-            Ok(())
-        } else {
-            write!(f, ": {}", Errno::from_raw(self.status).desc())
+        match self.status {
+            0 => message.to_owned(),
+            errno => format!("{message}: {}", Errno::from_raw(errno).desc()),
         }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.operation, self.words())
     }
 }
 

@@ -11,6 +11,8 @@ pub struct Features {
     pub mount_options: Vec<String>,
     pub linux: LinuxFeatures,
     pub annotations: Annotations,
+    /// Annotations of a bundle that change how libcrun works, so not for everyone to set.
+    pub unsafe_annotations: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +24,17 @@ pub struct LinuxFeatures {
     pub cgroup: Cgroup,
     pub seccomp: Seccomp,
     pub apparmor: bool,
+    pub selinux: bool,
     pub idmapped_mounts: bool,
+    pub intel_rdt: bool,
+    pub net_devices: bool,
+    pub memory_policy: MemoryPolicy,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryPolicy {
+    pub modes: Vec<String>,
+    pub flags: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +56,8 @@ pub struct Seccomp {
 pub struct Annotations {
     #[serde(rename = "run.oci.crun.version")]
     pub version: String,
+    #[serde(rename = "run.oci.crun.commit")]
+    pub commit: String,
     #[serde(rename = "io.github.seccomp.libseccomp.version")]
     pub libseccomp: String,
 }

@@ -4,7 +4,8 @@
 //! OOM score, `exec` makes the process undumpable, internal failures `_exit`, and there is no timeout.
 //! So every call forks a worker (no exec), makes the one call there and hands back the answer; the
 //! caller stays as it was. What a container's process inherits is set in the worker: default signal
-//! handling, the three standard streams given in [`Stdio`], and no other descriptor.
+//! handling, the three standard streams given in [`Stdio`], and no other descriptor unless
+//! [`Options`] say so.
 //!
 //! The caller must be single-threaded, or the call is refused: a forked copy of a threaded process may
 //! deadlock in libc. It should be a [subreaper](become_subreaper), so that containers' processes become
@@ -18,13 +19,15 @@
 mod error;
 mod features;
 mod library;
+mod options;
 mod runtime;
 mod status;
 mod stdio;
 mod worker;
 
 pub use error::{Error, Kind, Operation};
-pub use features::{Annotations, Cgroup, Features, LinuxFeatures, Seccomp};
+pub use features::{Annotations, Cgroup, Features, LinuxFeatures, MemoryPolicy, Seccomp};
+pub use options::{Listener, Options, Verbosity};
 pub use runtime::{Process, Runtime};
 pub use status::{State, Status};
 pub use stdio::Stdio;

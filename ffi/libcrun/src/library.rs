@@ -12,8 +12,10 @@ use rustix::process::WaitOptions;
 
 use crate::error::{Error, Failure, Kind, Operation};
 use crate::features::Features;
+use crate::options::Options;
+use crate::runtime::Runtime;
 use crate::status::Status;
-use crate::worker::{c_path, c_text};
+use crate::worker::{self, c_path, c_text};
 
 mod memory;
 
@@ -26,12 +28,42 @@ pub(crate) struct Context {
     state_root: CString,
     id: CString,
     console_socket: Option<CString>,
+    verbosity: c_int,
+    no_cgroup: bool,
+    preserve_fds: c_int,
+    listen_fds: c_int,
+    no_pivot: bool,
+    no_new_keyring: bool,
+    log_file: Option<CString>,
 }
 
 impl Context {
-    pub(crate) fn new(operation: Operation, state_root: &Path, id: &str) -> Result<Self, Error> {
-        let (state_root, id) = (c_path(operation, state_root)?, c_text(operation, id)?);
-        Ok(Self { operation, state_root, id, console_socket: None })
+    pub(crate) fn new(operation: Operation, runtime: &Runtime, id: &str) -> Result<Self, Error> {
+        Ok(Self {
+            operation,
+            state_root: c_path(operation, &runtime.state_root)?,
+            id: c_text(operation, id)?,
+            console_socket: None,
+            verbosity: runtime.verbosity.level(),
+            no_cgroup: runtime.no_cgroup,
+            preserve_fds: 0,
+            listen_fds: 0,
+            no_pivot: false,
+            no_new_keyring: false,
+            log_file: None,
+        })
+    }
+
+    pub(crate) fn options(self, options: &Options) -> Self {
+        let number = |count: u32| c_int::try_from(count).unwrap_or(c_int::MAX);
+        Self {
+            preserve_fds: number(options.preserve_fds),
+            listen_fds: number(options.listen_fds),
+            no_pivot: options.no_pivot,
+            no_new_keyring: options.no_new_keyring,
+            log_file: options.late_errors_to_stderr.then(|| worker::log_path(options.preserve_fds)),
+            ..self
+        }
     }
 
     pub(crate) fn console(self, socket: Option<&Path>) -> Result<Self, Error> {
@@ -41,13 +73,20 @@ impl Context {
 
     /// libcrun's context over these strings, once the linked version is known to be ours.
     pub(crate) fn open(&self) -> Result<Call<'_>, Failure> {
-        let mut call = Call { strings: self, raw: memory::context(self.operation)? };
+        let mut call =
+            Call { strings: self, raw: memory::context(self.operation, self.log_file.as_deref())? };
         call.raw.state_root = self.state_root.as_ptr();
         call.raw.id = self.id.as_ptr();
         call.raw.console_socket = self.console_socket.as_deref().map_or(ptr::null(), CStr::as_ptr);
         call.raw.detach = true; // or it would stay and wait for every child there is
         // Keeps the log, which closes on exec, open for what goes wrong right there.
-        call.raw.preserve_fds = crate::worker::LOG - 2;
+        call.raw.preserve_fds = self.preserve_fds.saturating_add(1);
+        call.raw.listen_fds = self.listen_fds;
+        call.raw.no_pivot = self.no_pivot;
+        call.raw.no_new_keyring = self.no_new_keyring;
+        call.raw.force_no_cgroup = self.no_cgroup;
+        // SAFETY: an integer, for a static of the library that one thread uses.
+        unsafe { sys::libcrun_set_verbosity(self.verbosity) };
         let linked = call.features()?.annotations.version;
         if linked != crate::version() {
             let message = format!("libcrun {linked} is linked, {} is needed", crate::version());
@@ -71,13 +110,13 @@ pub(crate) struct Call<'a> {
 
 impl Call<'_> {
     /// Gives the process id of the container's init.
-    pub(crate) fn create(&mut self, bundle: &Path) -> Result<c_int, Failure> {
+    pub(crate) fn create(&mut self, bundle: &Path, config: &CStr) -> Result<c_int, Failure> {
         let failed =
             |what: &str, err: std::io::Error| Failure::worker(Operation::Create, what, &err);
         // libcrun records the working folder as the bundle and resolves a relative root.path there.
         rustix::process::chdir(bundle)
             .map_err(|err| failed(&format!("enter the bundle {}", bundle.display()), err.into()))?;
-        let mut container = Container::load(c"config.json")?;
+        let mut container = Container::load(config)?;
         let container = container.as_ptr();
         reaping(Operation::Create, || {
             check(Operation::Create, |err| {
@@ -104,6 +143,14 @@ impl Call<'_> {
         self.with_id(Operation::Kill, |context, id, err| {
             // SAFETY: as lent by `with_id`; `signal` ends in NUL and is not kept.
             unsafe { sys::libcrun_container_kill(context, id, signal.as_ptr(), err) }
+        })
+    }
+
+    pub(crate) fn kill_all(&mut self, signal: c_int) -> Result<(), Failure> {
+        let signal = CString::new(signal.to_string()).expect("digits contain no NUL");
+        self.with_id(Operation::Kill, |context, id, err| {
+            // SAFETY: as lent by `with_id`; `signal` ends in NUL and is not kept.
+            unsafe { sys::libcrun_container_killall(context, id, signal.as_ptr(), err) }
         })
     }
 

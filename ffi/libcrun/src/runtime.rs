@@ -9,6 +9,7 @@ use rustix::process::Pid;
 use crate::error::{Error, Failure, Operation};
 use crate::features::Features;
 use crate::library::Context;
+use crate::options::{Options, Verbosity};
 use crate::status::Status;
 use crate::stdio::Stdio;
 use crate::worker::{self, Streams, Worker};
@@ -19,6 +20,9 @@ use crate::worker::{self, Streams, Worker};
 pub struct Runtime {
     pub state_root: PathBuf,
     pub timeout: Duration,
+    pub verbosity: Verbosity,
+    /// Leave cgroups alone.
+    pub no_cgroup: bool,
 }
 
 /// A process that libcrun started for us.
@@ -39,37 +43,47 @@ impl Process {
 impl Runtime {
     /// `state_root` is made if need be; on a tmpfs it also caches compiled seccomp filters well.
     pub fn new(state_root: impl Into<PathBuf>) -> Self {
-        Self { state_root: state_root.into(), timeout: Duration::from_secs(30) }
+        Self {
+            state_root: state_root.into(),
+            timeout: Duration::from_secs(30),
+            verbosity: Verbosity::default(),
+            no_cgroup: false,
+        }
     }
 
     /// Set up the container of `bundle`/config.json; its program waits for [`start`](Self::start).
     pub fn create(&self, id: &str, bundle: &Path, io: &Stdio) -> Result<Process, Error> {
-        self.create_then(id, bundle, io, false)
+        self.create_with(id, bundle, io, &Options::default(), false)
     }
 
     /// Both in one worker, which costs less than two. What `create` made stays if `start` fails.
     pub fn create_and_start(&self, id: &str, bundle: &Path, io: &Stdio) -> Result<Process, Error> {
-        self.create_then(id, bundle, io, true)
+        self.create_with(id, bundle, io, &Options::default(), true)
     }
 
-    fn create_then(
+    /// As [`create`](Self::create), or with `start` [`create_and_start`](Self::create_and_start).
+    pub fn create_with(
         &self,
         id: &str,
         bundle: &Path,
         io: &Stdio,
+        options: &Options,
         start: bool,
     ) -> Result<Process, Error> {
         let operation = Operation::Create;
+        let config = options.config.as_deref().unwrap_or(Path::new("config.json"));
+        let config = worker::c_path(operation, &bundle.join(config))?;
         let context = self.context(operation, id)?.console(io.console_socket.as_deref())?;
-        let worker = Worker { operation, timeout: self.timeout, streams: Streams::Given(io) };
-        let (pid, log) = worker.run_logged(|| {
+        let context = context.options(options);
+        let (pid, log) = self.worker(operation, io, options).run_logged(|| {
             let mut call = context.open()?;
-            let pid = call.create(bundle)?;
+            let pid = call.create(bundle, &config)?;
             if start {
                 call.start()?;
             }
             Ok(pid)
         })?;
+        self.verbosity.tell(|| worker::text(&log));
         Ok(Process { pid: worker::pid(operation, pid)?, log })
     }
 
@@ -86,6 +100,11 @@ impl Runtime {
         self.plain(Operation::Kill, id, |context| context.open()?.kill(signal))
     }
 
+    /// Send a signal, by number, to every process of the container.
+    pub fn kill_all(&self, id: &str, signal: i32) -> Result<(), Error> {
+        self.plain(Operation::Kill, id, |context| context.open()?.kill_all(signal))
+    }
+
     /// Remove the container, its cgroup and state. With `force` a running one is killed first, and one
     /// that does not exist is no error.
     pub fn delete(&self, id: &str, force: bool) -> Result<(), Error> {
@@ -96,11 +115,24 @@ impl Runtime {
     /// It becomes the child of the nearest subreaper, which must reap it: an unreaped one keeps the
     /// container from ending.
     pub fn exec(&self, id: &str, process: &Path, io: &Stdio) -> Result<Process, Error> {
+        self.exec_with(id, process, io, &Options::default())
+    }
+
+    /// Of the options only those about descriptors mean something here.
+    pub fn exec_with(
+        &self,
+        id: &str,
+        process: &Path,
+        io: &Stdio,
+        options: &Options,
+    ) -> Result<Process, Error> {
         let operation = Operation::Exec;
         let context = self.context(operation, id)?.console(io.console_socket.as_deref())?;
+        let context = context.options(options);
         let process = worker::c_path(operation, process)?;
-        let worker = Worker { operation, timeout: self.timeout, streams: Streams::Given(io) };
+        let worker = self.worker(operation, io, options);
         let (pid, log) = worker.run_logged(|| context.open()?.exec(&process))?;
+        self.verbosity.tell(|| worker::text(&log));
         Ok(Process { pid: worker::pid(operation, pid)?, log })
     }
 
@@ -136,7 +168,17 @@ impl Runtime {
     }
 
     fn context(&self, operation: Operation, id: &str) -> Result<Context, Error> {
-        Context::new(operation, &self.state_root, id)
+        Context::new(operation, self, id)
+    }
+
+    fn worker<'a>(&self, operation: Operation, io: &'a Stdio, options: &Options) -> Worker<'a> {
+        Worker {
+            operation,
+            timeout: self.timeout,
+            streams: Streams::Given(io),
+            preserve: options.preserve_fds,
+            keep_stderr: options.late_errors_to_stderr,
+        }
     }
 
     fn plain<T>(
@@ -149,6 +191,10 @@ impl Runtime {
         T: serde::Serialize + serde::de::DeserializeOwned,
     {
         let context = self.context(operation, id)?;
-        Worker { operation, timeout: self.timeout, streams: Streams::Log }.run(|| call(&context))
+        let (timeout, streams) = (self.timeout, Streams::Log);
+        let worker = Worker { operation, timeout, streams, preserve: 0, keep_stderr: false };
+        let (answer, log) = worker.run_logged(|| call(&context))?;
+        self.verbosity.tell(|| worker::text(&log));
+        Ok(answer)
     }
 }

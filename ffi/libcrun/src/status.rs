@@ -28,4 +28,6 @@ pub struct Status {
     pub cgroup: Option<String>,
     /// RFC 3339, as libcrun wrote it.
     pub created: String,
+    /// The name of the user who created it.
+    pub owner: Option<String>,
 }

@@ -24,8 +24,6 @@ use crate::stdio::Stdio;
 
 mod child;
 
-pub(crate) use child::LOG;
-
 /// More than libcrun ever prints, unless it prints without end.
 const LOG_LIMIT: u64 = 64 * 1024;
 
@@ -41,17 +39,20 @@ pub(crate) struct Worker<'a> {
     pub(crate) operation: Operation,
     pub(crate) timeout: Duration,
     pub(crate) streams: Streams<'a>,
+    /// Descriptors from 3 on that stay what they are.
+    pub(crate) preserve: u32,
+    /// The C library's stderr is the container's, not the log.
+    pub(crate) keep_stderr: bool,
+}
+
+/// The log as libcrun may open it in a worker that preserves so many descriptors.
+pub(crate) fn log_path(preserve: u32) -> CString {
+    let number = u64::from(preserve) + 3;
+    CString::new(format!("file:/proc/self/fd/{number}")).expect("it contains no NUL")
 }
 
 impl Worker<'_> {
-    pub(crate) fn run<T>(&self, call: impl FnOnce() -> Result<T, Failure>) -> Result<T, Error>
-    where
-        T: Serialize + DeserializeOwned,
-    {
-        self.run_logged(call).map(|(answer, _)| answer)
-    }
-
-    /// Also gives the log, into which processes that the worker left behind still write.
+    /// Gives the answer and the log, into which processes that the worker left behind still write.
     pub(crate) fn run_logged<T>(
         &self,
         call: impl FnOnce() -> Result<T, Failure>,
@@ -76,6 +77,8 @@ impl Worker<'_> {
                     streams: &streams,
                     log: log.as_fd(),
                     reply: reply.as_fd(),
+                    preserve: self.preserve,
+                    keep_stderr: self.keep_stderr,
                 };
                 child::main(&setup, call)
             }

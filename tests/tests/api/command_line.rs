@@ -50,3 +50,34 @@ fn a_certificate_that_is_missing_is_named() {
         [&["--root", root, "--node", "pve1", "--listen", "127.0.0.1:0"][..], &options].concat();
     fails(&serve(&all), &["/nowhere/"]);
 }
+
+fn program(arguments: &[&str]) -> Output {
+    Command::new(binary("proxmox-lxcri")).args(arguments).output().unwrap()
+}
+
+#[test]
+fn wrong_usage_is_two_and_a_failure_one() {
+    for wrong in [&["create"][..], &["state", "a/b"], &["--root", "/x", "serve"], &["nothing"]] {
+        assert_eq!(program(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+    let lxc = program(&["--runtime", "lxc", "run", "c1"]);
+    assert_eq!(lxc.status.code(), Some(1));
+    fails(&lxc, &["'lxc' cannot run a bundle", "--runtime crun"]);
+}
+
+#[test]
+fn shows_what_the_runtime_can_do_and_a_config_to_begin_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+
+    let output = program(&["--root", &format!("{path}/state"), "features"]);
+    let features: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(features["annotations"]["run.oci.crun.version"], "1.28");
+    assert_eq!(features["linux"]["cgroup"]["systemd"], false);
+
+    assert!(program(&["spec", "--bundle", path]).status.success());
+    let config = fs_err::read(folder.path().join("config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    assert_eq!(config["process"]["args"][0], "sh");
+    fails(&program(&["spec", "--bundle", path]), &["config.json", "already exists"]);
+}

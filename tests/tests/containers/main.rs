@@ -13,6 +13,7 @@ mod image;
 mod inside;
 mod leaks;
 mod life;
+mod oci;
 mod settings;
 mod volumes;
 

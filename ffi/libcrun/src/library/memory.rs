@@ -10,18 +10,23 @@ use libcrun_sys as sys;
 
 use super::check;
 use crate::error::{Failure, Operation};
-use crate::features::{Annotations, Cgroup, Features, LinuxFeatures, Seccomp};
+use crate::features::{Annotations, Cgroup, Features, LinuxFeatures, MemoryPolicy, Seccomp};
 use crate::status::{State, Status};
 
-/// An empty context whose messages go to the C library's stderr.
-pub(super) fn context(operation: Operation) -> Result<sys::libcrun_context_t, Failure> {
+/// An empty context whose messages go to the C library's stderr, and to this log if there is one.
+pub(super) fn context(
+    operation: Operation,
+    log: Option<&CStr>,
+) -> Result<sys::libcrun_context_t, Failure> {
     // SAFETY: integers, booleans, pointers and an optional function: all zero is a value of each.
     let mut context: sys::libcrun_context_t = unsafe { MaybeUninit::zeroed().assume_init() };
     context.fifo_exec_wait_fd = -1;
     let (handler, arg) = (&raw mut context.output_handler, &raw mut context.output_handler_arg);
     check(operation, |err| {
-        // SAFETY: three places that live on; null as id and log mean stderr.
-        unsafe { sys::libcrun_init_logging(handler, arg, ptr::null(), ptr::null(), err) }
+        let log = log.map_or(ptr::null(), CStr::as_ptr);
+        // SAFETY: three places that live on; null as id and log mean stderr, else the log ends in NUL
+        // and is not kept.
+        unsafe { sys::libcrun_init_logging(handler, arg, ptr::null(), log, err) }
     })?;
     Ok(context)
 }
@@ -128,6 +133,7 @@ impl<'a> RawStatus<'a> {
             rootfs: path(self.raw.rootfs),
             cgroup: text(self.raw.cgroup_path).filter(|cgroup| !cgroup.is_empty()),
             created: text(self.raw.created).unwrap_or_default(),
+            owner: text(self.raw.owner),
         })
     }
 }
@@ -225,10 +231,19 @@ pub(super) fn features(info: &sys::features_info_s) -> Features {
                 archs: texts(linux.seccomp.archs),
             },
             apparmor: linux.apparmor,
+            selinux: linux.selinux,
             idmapped_mounts: linux.idmap,
+            intel_rdt: linux.intel_rdt,
+            net_devices: linux.net_devices,
+            memory_policy: MemoryPolicy {
+                modes: texts(linux.memory_policy.mode),
+                flags: texts(linux.memory_policy.flags),
+            },
         },
+        unsafe_annotations: texts(info.potentially_unsafe_annotations),
         annotations: Annotations {
             version: text(annotations.version).unwrap_or_default(),
+            commit: text(annotations.commit).unwrap_or_default(),
             libseccomp: text(annotations.libseccomp_version).unwrap_or_default(),
         },
     }

@@ -18,10 +18,8 @@ use serde::Serialize;
 
 use crate::error::Failure;
 
-/// Right behind the standard streams, so that libcrun can be told to keep this one and no other.
-pub(crate) const LOG: c_int = 3;
-const REPLY: c_int = 4;
-const FIRST_UNUSED: c_int = 5;
+/// Behind the standard streams come those that are preserved.
+const FIRST: c_int = 3;
 
 /// Answered, with success or failure.
 const DONE: c_int = 0;
@@ -34,6 +32,26 @@ pub(super) struct Setup<'a> {
     pub(super) streams: &'a [OwnedFd; 3],
     pub(super) log: BorrowedFd<'a>,
     pub(super) reply: BorrowedFd<'a>,
+    pub(super) preserve: u32,
+    pub(super) keep_stderr: bool,
+}
+
+/// The worker's own descriptors.
+#[derive(Clone, Copy)]
+struct Numbers {
+    /// Right behind what is preserved, so that libcrun can be told to keep this one and no other.
+    log: c_int,
+    reply: c_int,
+    first_unused: c_int,
+}
+
+impl Numbers {
+    fn behind(preserve: u32) -> std::io::Result<Self> {
+        // No process has as many as a quarter of this range.
+        let preserve = c_int::try_from(preserve).ok().filter(|count| *count < c_int::MAX / 4);
+        let log = FIRST + preserve.ok_or(std::io::ErrorKind::InvalidInput)?;
+        Ok(Self { log, reply: log + 1, first_unused: log + 2 })
+    }
 }
 
 pub(super) fn main<T: Serialize>(
@@ -47,11 +65,14 @@ pub(super) fn main<T: Serialize>(
         }
         limit_time(setup.timeout)?;
         default_signals()?;
-        arrange_descriptors(setup)?;
-        log_to_memory()?;
+        let numbers = Numbers::behind(setup.preserve)?;
+        arrange_descriptors(setup, numbers)?;
+        if !setup.keep_stderr {
+            log_to_memory(numbers.log)?;
+        }
         let answer = serde_json::to_vec(&call())?;
         // SAFETY: `arrange_descriptors` put the reply file there, and nothing else owns the number.
-        let mut reply = unsafe { std::fs::File::from_raw_fd(REPLY) };
+        let mut reply = unsafe { std::fs::File::from_raw_fd(numbers.reply) };
         reply.write_all(&answer)
     });
     let code = match catch_unwind(work) {
@@ -105,26 +126,26 @@ fn default_signals() -> std::io::Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(Into::into)
 }
 
-/// 0 to 2 as given, log and reply closed on exec, and nothing more.
-fn arrange_descriptors(setup: &Setup<'_>) -> std::io::Result<()> {
+/// 0 to 2 as given, the preserved ones as they are, log and reply closed on exec, and nothing more.
+fn arrange_descriptors(setup: &Setup<'_>, numbers: Numbers) -> std::io::Result<()> {
     // Out of the way first: any of them may have a number that is about to be replaced.
     let [stdin, stdout, stderr] = setup.streams;
-    let stdin = fcntl_dupfd_cloexec(stdin, FIRST_UNUSED)?;
-    let stdout = fcntl_dupfd_cloexec(stdout, FIRST_UNUSED)?;
-    let stderr = fcntl_dupfd_cloexec(stderr, FIRST_UNUSED)?;
-    let log = fcntl_dupfd_cloexec(setup.log, FIRST_UNUSED)?;
-    let reply = fcntl_dupfd_cloexec(setup.reply, FIRST_UNUSED)?;
+    let stdin = fcntl_dupfd_cloexec(stdin, numbers.first_unused)?;
+    let stdout = fcntl_dupfd_cloexec(stdout, numbers.first_unused)?;
+    let stderr = fcntl_dupfd_cloexec(stderr, numbers.first_unused)?;
+    let log = fcntl_dupfd_cloexec(setup.log, numbers.first_unused)?;
+    let reply = fcntl_dupfd_cloexec(setup.reply, numbers.first_unused)?;
 
     rustix::stdio::dup2_stdin(&stdin)?;
     rustix::stdio::dup2_stdout(&stdout)?;
     rustix::stdio::dup2_stderr(&stderr)?;
-    replace(LOG, &log)?;
-    replace(REPLY, &reply)?;
+    replace(numbers.log, &log)?;
+    replace(numbers.reply, &reply)?;
 
     // Their numbers are closed below, with everything else.
     std::mem::forget([stdin, stdout, stderr, log, reply]);
     // SAFETY: this process runs no code of the owners of those descriptors any more.
-    let closed = unsafe { libc::close_range(FIRST_UNUSED.cast_unsigned(), u32::MAX, 0) };
+    let closed = unsafe { libc::close_range(numbers.first_unused.cast_unsigned(), u32::MAX, 0) };
     check(closed)
 }
 
@@ -140,9 +161,9 @@ fn check(result: c_int) -> std::io::Result<()> {
 
 /// Point the C library's `stderr`, to which libcrun writes its messages here and in the container's
 /// process, at the log; descriptor 2 stays the container's.
-fn log_to_memory() -> std::io::Result<()> {
+fn log_to_memory(log: c_int) -> std::io::Result<()> {
     // SAFETY: the descriptor is open and its owner is the stream from here on; both are C strings.
-    let stream = unsafe { libc::fdopen(LOG, c"a".as_ptr()) };
+    let stream = unsafe { libc::fdopen(log, c"a".as_ptr()) };
     if stream.is_null() {
         return Err(std::io::Error::last_os_error());
     }
