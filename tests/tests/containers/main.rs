@@ -14,6 +14,7 @@ mod inside;
 mod leaks;
 mod life;
 mod oci;
+mod podman;
 mod settings;
 mod volumes;
 
