@@ -1,7 +1,7 @@
 //! The program `proxmox-lxcri`: flags, log, and away.
 
+use std::error::Error;
 use std::ffi::OsString;
-use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
@@ -10,9 +10,16 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as _, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use oci_verbs::{Global, Verb};
 use server::cli::access::{self, Acl, At, Token, User};
-use server::cli::oci;
+use server::cli::client::{ClientError, Target};
+use server::cli::ct::{self, Ct};
+use server::cli::report::report;
+use server::cli::task::{self, Task};
+use server::cli::{oci, runtimes};
 use server::serve::{Options, StartError, serve};
 use tracing_subscriber::EnvFilter;
+
+/// As clap's.
+const WRONG_USAGE: u8 = 2;
 
 /// OCI containers as guests of Proxmox VE.
 #[derive(Debug, Parser)]
@@ -49,6 +56,25 @@ enum Command {
         #[command(subcommand)]
         command: Acl,
     },
+    /// Containers, by way of the daemon.
+    Ct {
+        #[command(flatten)]
+        target: Target,
+        #[command(subcommand)]
+        command: Ct,
+    },
+    /// What can run containers, by way of the daemon.
+    Runtimes {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// What was done and is being done, by way of the daemon.
+    Task {
+        #[command(flatten)]
+        target: Target,
+        #[command(subcommand)]
+        command: Task,
+    },
     #[command(flatten)]
     Oci(Verb),
 }
@@ -58,22 +84,38 @@ fn main() -> ExitCode {
         Ok(line) => line,
         Err(err) => err.exit(),
     };
+    let verbose = line.global.verbose;
     match line.command {
         Command::Serve(options) => {
             start_log();
-            report(run(options))
+            told(run(options), verbose)
         }
         // Before anything is opened or started: the process goes on as another program.
-        Command::Oci(_) => report(oci::exec(&line.global, std::env::args_os().skip(1))),
-        Command::User { at, command } => report(access::user(&at, command)),
-        Command::Token { at, command } => report(access::token(&at, command)),
-        Command::Acl { at, command } => report(access::acl(&at, command)),
+        Command::Oci(_) => told(oci::exec(&line.global, std::env::args_os().skip(1)), verbose),
+        Command::User { at, command } => told(access::user(&at, command), verbose),
+        Command::Token { at, command } => told(access::token(&at, command), verbose),
+        Command::Acl { at, command } => told(access::acl(&at, command), verbose),
+        Command::Ct { target, command } => ask(ct::run(&target, &command), verbose),
+        Command::Runtimes { target } => ask(runtimes::run(&target), verbose),
+        Command::Task { target, command } => ask(task::run(&target, &command), verbose),
     }
 }
 
 #[tokio::main]
 async fn run(options: Options) -> Result<(), StartError> {
     serve(options).await
+}
+
+/// A client needs no threads.
+#[tokio::main(flavor = "current_thread")]
+async fn ask(asked: impl Future<Output = Result<(), ClientError>>, verbose: bool) -> ExitCode {
+    match asked.await {
+        Err(err) if err.is_usage() => {
+            told(Err::<(), _>(err), verbose);
+            ExitCode::from(WRONG_USAGE)
+        }
+        done => told(done, verbose),
+    }
 }
 
 /// The options before the verb belong to the OCI runtime's verbs; elsewhere they would mean nothing.
@@ -112,12 +154,12 @@ fn start_log() {
         .init();
 }
 
-fn report(done: Result<(), impl Display>) -> ExitCode {
+fn told(done: Result<(), impl Error + 'static>, verbose: bool) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
             // Nothing is left to do if even stderr is gone.
-            writeln!(std::io::stderr(), "proxmox-lxcri: {err}").ok();
+            writeln!(std::io::stderr(), "proxmox-lxcri: {}", report(&err, verbose)).ok();
             ExitCode::FAILURE
         }
     }
@@ -140,6 +182,7 @@ mod tests {
     fn the_two_kinds_of_root_do_not_mix() {
         assert!(of("x --root /state list").is_ok());
         assert!(of("x serve --root /srv").is_ok());
+        assert!(of("x -v ct --root /srv list -v").is_ok());
         assert!(of("x user list --root /srv").is_ok());
         for words in ["x --root /srv serve --root /srv", "x --log /l user list"] {
             let err = of(words).unwrap_err();

@@ -26,6 +26,7 @@ use crate::listen::Peer;
 pub(crate) use self::headers::came_from_us;
 pub use self::settings::SettingsError;
 pub(crate) use self::settings::{RawSettings, Settings};
+pub(crate) use self::tls::known;
 
 /// As pve-http-server between nodes.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);

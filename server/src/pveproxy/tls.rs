@@ -16,12 +16,13 @@ use rustls::{
 use super::Settings;
 
 pub(super) fn config(settings: &Settings) -> ClientConfig {
+    known(settings.ca.clone(), settings.pins.clone())
+}
+
+/// A server whose certificate `ca` signed, or that shows the first one of one of `pins`.
+pub(crate) fn known(ca: Option<PathBuf>, pins: Vec<PathBuf>) -> ClientConfig {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let known = Known {
-        ca: settings.ca.clone(),
-        pins: settings.pins.clone(),
-        provider: Arc::clone(&provider),
-    };
+    let known = Known { ca, pins, provider: Arc::clone(&provider) };
     ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("the provider is the one these versions are made for")

@@ -32,6 +32,7 @@ mod restoring;
 mod rrd;
 mod schemathesis;
 mod settings;
+mod shell;
 mod storage;
 mod storage_config;
 mod tags;

@@ -1,8 +1,9 @@
-//! What the product costs on this machine: containers beside `crun run`, requests beside what PVE's
-//! own daemon was measured at, and memory. Prints tables, writes them as JSON, and ends with a
+//! What the product costs on this machine: containers beside `crun run`, requests and commands beside
+//! what PVE's own were measured at, and memory. Prints tables, writes them as JSON, and ends with a
 //! failure if a limit is missed. `bench/run` builds it and says where.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot measure has nothing better to do")]
 
+mod commands;
 mod containers;
 mod report;
 mod requests;
@@ -18,7 +19,8 @@ fn main() -> ExitCode {
     let part = arguments.next().unwrap_or_default();
     let measured = [
         ("requests", requests::measure as fn() -> Value),
-        ("containers", containers::measure as fn() -> Value),
+        ("containers", containers::measure),
+        ("commands", commands::measure),
     ];
     let mut result = about();
     for (name, measure) in measured {

@@ -116,6 +116,8 @@ pub(crate) fn print(result: &Value) -> bool {
             ("CPU us", "cpu_us"),
         ],
     );
+    let columns = [("median ms", "median_ms"), ("p99 ms", "p99_ms")];
+    table("what", "commands of the shell", &result["commands"], &columns);
     table("what", "memory", &result["memory"], &[("RSS KiB", "rss_kib"), ("PSS KiB", "pss_kib")]);
     let mut out = std::io::stdout().lock();
     let budgets = result["budgets"].as_array().unwrap();
