@@ -14,6 +14,7 @@ mod input;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::num::IntErrorKind;
 
 use serde_json::{Map, Number, Value};
 
@@ -128,7 +129,9 @@ pub(crate) fn stored(property: &Property, value: Value, as_written: bool) -> Val
             let text = perl_text(&value);
             let integer = || text.parse::<i64>().ok().map(Number::from);
             let number = match property.kind {
-                Kind::Boolean | Kind::Integer => integer(),
+                Kind::Boolean => integer(),
+                Kind::Integer if !as_written => capped(&text),
+                Kind::Integer => integer(),
                 Kind::Number => integer().or_else(|| text.parse().ok().and_then(Number::from_f64)),
                 Kind::String | Kind::Array | Kind::Object => None,
             };
@@ -138,6 +141,16 @@ pub(crate) fn stored(property: &Property, value: Value, as_written: bool) -> Val
             }
         }
         Value::Null | Value::Object(_) => value,
+    }
+}
+
+/// Perl goes on with a double; to whoever counts with it, one so large is as good as another.
+fn capped(text: &str) -> Option<Number> {
+    match text.parse::<i64>() {
+        Ok(number) => Some(number.into()),
+        Err(err) if *err.kind() == IntErrorKind::PosOverflow => Some(i64::MAX.into()),
+        Err(err) if *err.kind() == IntErrorKind::NegOverflow => Some(i64::MIN.into()),
+        Err(_) => None,
     }
 }
 

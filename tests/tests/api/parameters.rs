@@ -131,3 +131,46 @@ fn json_bodies_and_the_extjs_envelope() {
     assert_eq!(wrong.json()["errors"]["memory"], "value must have a minimum value of 16");
     assert_eq!(wrong.json()["status"], "400");
 }
+
+/// Numbers without a bound, in every method that takes one: whatever PVE makes of them, no handler
+/// may be at a loss.
+#[test]
+fn a_number_may_be_larger_than_any_machine_has() {
+    let daemon = with_guest().start();
+    let mut client = Client::new(daemon.address());
+    let document = client.request("GET /api2/openapi.json", &[], b"").json();
+    let mut sent = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let in_body = &operation["requestBody"]["content"]["application/json"]["schema"];
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let in_path = parameters.map(|p| (p["name"].as_str().unwrap(), &p["schema"]));
+            let properties = in_body["properties"].as_object().into_iter().flatten();
+            let all = in_path.chain(properties.map(|(name, schema)| (name.as_str(), schema)));
+            let integers: Vec<_> = all.filter(|(_, schema)| is_unbounded(schema)).collect();
+            for huge in ["99999999999999999999", "-99999999999999999999", "4294967296"] {
+                for (name, _) in &integers {
+                    let path = path
+                        .replace("{node}", "pve1")
+                        .replace("{vmid}", "100")
+                        .replace(&format!("{{{name}}}"), huge)
+                        .replace(['{', '}'], "");
+                    let value = [(*name, huge)];
+                    let beside: &[(&str, &str)] = if path.contains(huge) { &[] } else { &value };
+                    let reply = daemon.request(&method.to_uppercase(), &path, beside);
+                    assert!(
+                        !reply.reason.contains("cannot read"),
+                        "{method} {path} {name}={huge}: {}",
+                        reply.line()
+                    );
+                    sent += 1;
+                }
+            }
+        }
+    }
+    assert!(sent > 100, "{sent}");
+}
+
+fn is_unbounded(schema: &serde_json::Value) -> bool {
+    schema["type"] == "integer" && schema.get("maximum").is_none()
+}
