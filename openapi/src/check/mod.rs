@@ -67,12 +67,13 @@ pub fn check_given(method: &Method, mut given: Given) -> Result<Map<String, Valu
     Ok(checked.collect())
 }
 
-/// Where a config is changed, what Python prints is taken: clients send it, though PVE refuses it.
-/// `true`, `yes` and `on` were recorded to be refused, as everywhere.
+/// PVE refuses every spelling but `1` and `0`. Where a config is changed, scripts send what Python
+/// prints and what PVE's own files may hold (`tests/clients/proxmoxer_lifecycle.py` does), and mean no
+/// harm: those are taken. `true` was recorded to be refused there, too.
 fn spell_out(flag: &mut Value) {
     let digit = match flag.as_str() {
-        Some("True") => "1",
-        Some("False") => "0",
+        Some("True" | "yes" | "on") => "1",
+        Some("False" | "no" | "off") => "0",
         Some(_) | None => return,
     };
     *flag = Value::String(digit.to_owned());
