@@ -4,6 +4,7 @@
 pub mod access;
 pub mod client;
 pub mod ct;
+pub mod documents;
 mod follow;
 pub mod oci;
 pub mod report;

@@ -12,6 +12,7 @@ use oci_verbs::{Global, Verb};
 use server::cli::access::{self, Acl, At, Token, User};
 use server::cli::client::{ClientError, Target};
 use server::cli::ct::{self, Ct};
+use server::cli::documents::{self, Document};
 use server::cli::report::report;
 use server::cli::task::{self, Task};
 use server::cli::{oci, runtimes};
@@ -75,6 +76,12 @@ enum Command {
         #[command(subcommand)]
         command: Task,
     },
+    /// Completions and man pages
+    #[command(hide = true)]
+    Generate {
+        #[command(subcommand)]
+        document: Document,
+    },
     #[command(flatten)]
     Oci(Verb),
 }
@@ -95,6 +102,9 @@ fn main() -> ExitCode {
         Command::User { at, command } => told(access::user(&at, command), verbose),
         Command::Token { at, command } => told(access::token(&at, command), verbose),
         Command::Acl { at, command } => told(access::acl(&at, command), verbose),
+        Command::Generate { document } => {
+            told(documents::write(CommandLine::command(), &document), verbose)
+        }
         Command::Ct { target, command } => ask(ct::run(&target, &command), verbose),
         Command::Runtimes { target } => ask(runtimes::run(&target), verbose),
         Command::Task { target, command } => ask(task::run(&target, &command), verbose),

@@ -81,3 +81,33 @@ fn shows_what_the_runtime_can_do_and_a_config_to_begin_with() {
     assert_eq!(config["process"]["args"][0], "sh");
     fails(&program(&["spec", "--bundle", path]), &["config.json", "already exists"]);
 }
+
+#[test]
+fn completions_and_man_pages_come_from_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    for (shell, check) in [("bash", "bash -n"), ("zsh", ""), ("fish", "")] {
+        let output = program(&["generate", "completions", shell]);
+        assert!(output.status.success());
+        for word in ["overrule-shutdown", "console-socket", "cacert"] {
+            assert!(String::from_utf8_lossy(&output.stdout).contains(word), "{shell}: {word}");
+        }
+        let file = folder.path().join(shell);
+        fs_err::write(&file, &output.stdout).unwrap();
+        if let Some((program, option)) = check.split_once(' ') {
+            assert!(Command::new(program).arg(option).arg(&file).status().unwrap().success());
+        }
+    }
+
+    let pages = folder.path().join("man");
+    assert!(program(&["generate", "man", pages.to_str().unwrap()]).status.success());
+    for (page, word) in [
+        ("proxmox-lxcri.1", "proxmox\\-lxcri\\-ct(1)"),
+        ("proxmox-lxcri-serve.1", "plain\\-http"),
+        ("proxmox-lxcri-ct-create.1", "bridge=vmbr0"),
+        ("proxmox-lxcri-exec.1", "process"),
+    ] {
+        let text = fs_err::read_to_string(pages.join(page)).unwrap();
+        assert!(text.contains(word), "{page}: {text}");
+    }
+    assert!(!pages.join("proxmox-lxcri-generate.1").exists());
+}

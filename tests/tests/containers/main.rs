@@ -16,6 +16,7 @@ mod life;
 mod oci;
 mod podman;
 mod settings;
+mod shell;
 mod volumes;
 
 use tests::{Content, Daemon, rootfs};
