@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.cache/cargo/bin:$(PATH)
 CARGO_FLAGS ?= --locked
 say = @printf '\n== %s\n'
 
-.PHONY: help build libcrun check test unit containers demo bench valgrind fuzz bless deps ci clean distclean
+.PHONY: help build libcrun check test unit containers demo manuals bench valgrind fuzz bless deps ci clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -47,6 +47,13 @@ containers: libcrun ## container, fault, leak and client tests, in User Mode Lin
 demo: build ## a container through the REST API, from nothing to nothing
 	@scripts/deps.sh demo
 	@scripts/demo.sh
+
+manuals: build ## man pages and shell completions, in target/manuals
+	$(say) 'manuals: from the command line'
+	@target/release/proxmox-lxcri generate man target/manuals
+	@for shell in bash fish zsh; do \
+	    target/release/proxmox-lxcri generate completions "$$shell" >"target/manuals/proxmox-lxcri.$$shell"; \
+	done
 
 bench: build ## times and memory beside crun's; writes bench/latest.json
 	@scripts/deps.sh bench

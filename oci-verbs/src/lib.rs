@@ -54,7 +54,7 @@ pub struct Global {
     #[arg(long, value_name = "WHETHER", hide = true)]
     pub rootless: Option<Rootless>,
     /// Say of an error where it came from.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = None::<&str>)]
     pub verbose: bool,
 }
 
@@ -110,7 +110,6 @@ pub enum Rootless {
 }
 
 #[derive(Debug, Subcommand)]
-#[command(subcommand_help_heading = "Commands of the OCI runtime")]
 pub enum Verb {
     /// Make a container from a bundle; its program waits for `start`.
     Create(Create),

@@ -24,7 +24,12 @@ const WRONG_USAGE: u8 = 2;
 
 /// OCI containers as guests of Proxmox VE.
 #[derive(Debug, Parser)]
-#[command(name = "proxmox-lxcri", version)]
+#[command(
+    name = "proxmox-lxcri",
+    version,
+    after_help = "create to spec are the commands of an OCI runtime: they work on bundles, without a \
+        daemon. ct has those for the daemon's containers."
+)]
 struct CommandLine {
     #[command(flatten)]
     global: Global,
