@@ -90,6 +90,9 @@ pub(crate) async fn serve(State(guard): State<Guard>, request: Request<Body>) ->
             response
         }
     };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return response; // it says `Connection: upgrade`, and browsers insist on that
+    }
     let keep = response.status().as_u16() < 400 && wants_more;
     let connection = HeaderValue::from_static(if keep { "Keep-Alive" } else { "close" });
     response.headers_mut().insert(header::CONNECTION, connection);
