@@ -4,6 +4,7 @@
 mod headers;
 mod settings;
 mod tls;
+mod upgrade;
 
 use std::error::Error as _;
 use std::io;
@@ -27,6 +28,7 @@ pub(crate) use self::headers::came_from_us;
 pub use self::settings::SettingsError;
 pub(crate) use self::settings::{RawSettings, Settings};
 pub(crate) use self::tls::known;
+use self::upgrade::Wish;
 
 /// As pve-http-server between nodes.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
@@ -102,7 +104,7 @@ impl PveProxy {
         same_host && self.base.port_or_known_default() == Some(own.port())
     }
 
-    /// The request as it came, and the answer as it comes; both are streams.
+    /// The request as it came, and the answer as it comes; both are streams, and become websockets.
     pub(crate) async fn forward(
         &self,
         parts: &Parts,
@@ -110,11 +112,19 @@ impl PveProxy {
     ) -> Result<Response<Body>, ForwardError> {
         let mut headers = headers::end_to_end(&parts.headers);
         headers::sign(&mut headers, parts.extensions.get::<Peer>());
+        let wish = Wish::of(parts);
+        if wish.is_some() {
+            Wish::state(&mut headers);
+        }
         let request = Request::builder().method(parts.method.clone()).uri(self.target(&parts.uri));
         let mut request =
             request.body(body).map_err(|err| ForwardError::Request(err.to_string()))?;
         *request.headers_mut() = headers;
-        self.send(request).await
+        let answer = self.send(request).await?;
+        Ok(match wish {
+            Some(wish) => wish.granted(answer),
+            None => answer,
+        })
     }
 
     /// A form of ours.

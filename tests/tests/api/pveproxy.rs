@@ -110,11 +110,24 @@ fn serve(
         let answer = answer.unwrap_or_else(|| ANSWER.to_vec());
         stream.get_mut().write_all(&answer).ok()?;
         stream.get_mut().flush().ok()?;
+        if answer.starts_with(b"HTTP/1.1 101 ") {
+            return echo(&mut stream);
+        }
         if !answer.windows(15).any(|part| part.eq_ignore_ascii_case(b"content-length:")) {
             stream.get_mut().conn.send_close_notify();
             return stream.get_mut().flush().ok();
         }
     }
+}
+
+/// What a websocket is to whoever does not look at frames.
+fn echo(stream: &mut BufReader<StreamOwned<ServerConnection, std::net::TcpStream>>) -> Option<()> {
+    let mut bytes = [0; 1024];
+    while let Ok(count @ 1..) = stream.read(&mut bytes) {
+        stream.get_mut().write_all(&bytes[..count]).ok()?;
+        stream.get_mut().flush().ok()?;
+    }
+    None
 }
 
 fn ask(daemon: &Daemon, head: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
@@ -320,4 +333,78 @@ fn a_wrong_password_of_our_own_realm_stays_here() {
 
     assert_eq!(reply.line(), "401 authentication failure");
     assert_eq!(pve.asked().len(), 0);
+}
+
+const HANDSHAKE: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Accept: abc\r\nSec-WebSocket-Protocol: binary\r\n\r\n";
+
+/// Sends a handshake for `protocol` and reads the answer's head.
+fn shake_hands(daemon: &Daemon, path: &str, protocol: &str) -> (std::net::TcpStream, String) {
+    let mut stream = std::net::TcpStream::connect(daemon.address()).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    let head = format!(
+        "GET {path}?port=5900&vncticket=PVEVNC%3AX HTTP/1.1\r\nHost: pve1\r\nConnection: keep-alive, Upgrade\r\n\
+         Upgrade: {protocol}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: a2V5\r\n\
+         Sec-WebSocket-Protocol: binary\r\nCookie: PVEAuthCookie=PVE:root@pam:X::Y\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    (stream, String::from_utf8(head).unwrap().to_ascii_lowercase())
+}
+
+#[test]
+fn a_websocket_goes_through() {
+    let pve = Pve::start();
+    let daemon = pve.beside(Daemon::builder());
+    let path = "/api2/json/nodes/pve1/qemu/100/vncwebsocket";
+    pve.answer(path, HANDSHAKE);
+
+    let (mut stream, head) = shake_hands(&daemon, path, "websocket");
+
+    assert!(head.starts_with("http/1.1 101 "), "{head}");
+    for line in ["upgrade: websocket", "connection: upgrade", "sec-websocket-accept: abc"] {
+        assert!(head.lines().any(|one| one == line), "{line}: {head}");
+    }
+    let asked = pve.asked();
+    assert_eq!(asked[0].line, format!("GET {path}?port=5900&vncticket=PVEVNC%3AX HTTP/1.1"));
+    for (name, value) in [
+        ("upgrade", "websocket"),
+        ("connection", "upgrade"),
+        ("sec-websocket-key", "a2V5"),
+        ("sec-websocket-protocol", "binary"),
+        ("cookie", "PVEAuthCookie=PVE:root@pam:X::Y"),
+    ] {
+        assert_eq!(asked[0].header(name), Some(value));
+    }
+    // Neither side's bytes wait for the other's, and any number goes through.
+    let sent: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let mut half = stream.try_clone().unwrap();
+    let (out, mut back) = (sent.clone(), vec![0; sent.len()]);
+    let writer = std::thread::spawn(move || half.write_all(&out).unwrap());
+    stream.read_exact(&mut back).unwrap();
+    writer.join().unwrap();
+    assert!(back == sent);
+    // One side's end is the other's.
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+}
+
+#[rstest]
+#[case::refused("websocket", "HTTP/1.1 401 permission denied - invalid PVEVNC ticket")]
+#[case::not_a_websocket("h2c", "HTTP/1.1 200 OK")]
+fn what_is_no_websocket_stays_a_request(#[case] protocol: &str, #[case] line: &str) {
+    let pve = Pve::start();
+    let daemon = pve.beside(Daemon::builder());
+    let path = "/api2/json/nodes/pve1/qemu/100/vncwebsocket";
+    pve.answer(path, format!("{line}\r\nContent-Length: 0\r\n\r\n").as_bytes());
+
+    let (_, head) = shake_hands(&daemon, path, protocol);
+
+    assert_eq!(head.lines().next().unwrap(), line.to_ascii_lowercase());
+    let upgrade = pve.asked()[0].header("upgrade").map(str::to_owned);
+    assert_eq!(upgrade.is_some(), protocol == "websocket");
 }
