@@ -8,7 +8,7 @@
 mod capabilities;
 mod confinement;
 mod id_map;
-mod keys;
+pub(crate) mod keys;
 mod limits;
 mod mounts;
 mod process;
@@ -29,8 +29,11 @@ use serde_json::{Value, json};
 use crate::ct_config::{ContainerConfig, ValueError};
 use crate::host::HostFacts;
 
+pub(crate) use capabilities::names as capability_names;
+pub(crate) use confinement::{MASKED, READONLY};
 pub use id_map::{IdMap, IdMaps};
 pub use limits::{Setting, settings};
+pub(crate) use resources::PERIOD;
 pub use stop_signal::stop_signal;
 
 /// The runtime spec's version that the keys used here belong to.
@@ -63,7 +66,7 @@ pub struct Warning {
 }
 
 impl Warning {
-    fn new(key: &str, reason: impl Into<String>) -> Self {
+    pub(crate) fn new(key: &str, reason: impl Into<String>) -> Self {
         Self { key: key.to_owned(), reason: reason.into() }
     }
 }
@@ -74,16 +77,28 @@ pub enum BundleError {
     Value(#[from] ValueError),
     #[error("the rootfs path '{0}' is not valid UTF-8, which an OCI bundle cannot hold")]
     RootfsPath(String),
+    /// What the host has no place for; PVE's form.
+    #[error("{key}: {reason}")]
+    Host { key: String, reason: String },
     #[error("cannot put the container into an OCI bundle")]
     Spec(#[source] serde_json::Error),
 }
 
-fn wrong(key: &str, reason: impl Into<String>) -> BundleError {
+pub(crate) fn wrong(key: &str, reason: impl Into<String>) -> BundleError {
     ValueError { key: key.to_owned(), reason: reason.into() }.into()
 }
 
 /// The bundle that starts `guest` on a host with these `facts`.
 pub fn spec(guest: &Guest<'_>, facts: &HostFacts) -> Result<Bundle, BundleError> {
+    decide(guest, facts, &keys::CRUN)
+}
+
+/// What the container gets, whoever gives it. What `reach` does not apply is named in a warning.
+pub(crate) fn decide(
+    guest: &Guest<'_>,
+    facts: &HostFacts,
+    reach: &keys::Reach,
+) -> Result<Bundle, BundleError> {
     let config = guest.config.current();
     stop_signal::check(guest.config)?;
     let maps = IdMaps::of(guest.config)?;
@@ -122,7 +137,7 @@ pub fn spec(guest: &Guest<'_>, facts: &HostFacts) -> Result<Bundle, BundleError>
         "mounts": mounts::of(config, &features, &maps),
         "linux": linux,
     });
-    keys::warn(config, &features, &rootfs, &mut warnings);
+    keys::warn(config, &features, &rootfs, reach, &mut warnings);
     let spec = serde_json::from_value(document).map_err(BundleError::Spec)?;
     Ok(Bundle { spec, warnings })
 }

@@ -1,5 +1,5 @@
 //! PVE's world as plain synchronous functions: where its files lie, what they say, how they are
-//! changed, and what a container config means as an OCI bundle. No async runtime, no HTTP.
+//! changed, and what a container config means as an OCI bundle or to LXC. No async runtime, no HTTP.
 
 pub mod access;
 pub mod atomic;
@@ -18,6 +18,8 @@ pub mod interfaces;
 pub mod jobs;
 pub mod layout;
 pub mod local_time;
+pub mod lxc;
+pub mod oci_config;
 pub mod oci_image;
 pub mod rrd;
 pub mod settings;

@@ -105,14 +105,15 @@ pub(super) fn of(
     warnings: &mut Vec<Warning>,
 ) -> Result<Value, BundleError> {
     let mut kept: BTreeSet<String> = if config.is_application() {
-        names(APPLICATION)
+        prefixed_all(APPLICATION)
     } else if maps.is_empty() {
         let dropped = dropped_for(config.ostype().unwrap_or_default());
-        let away: BTreeSet<String> = names(DROPPED).into_iter().chain(names(dropped)).collect();
-        names(ALL).into_iter().filter(|name| !away.contains(name)).collect()
+        let away: BTreeSet<String> =
+            prefixed_all(DROPPED).into_iter().chain(prefixed_all(dropped)).collect();
+        prefixed_all(ALL).into_iter().filter(|name| !away.contains(name)).collect()
     } else {
         // They hold in the container's own user namespace only; lxc's userns.conf drops none.
-        names(ALL)
+        prefixed_all(ALL)
     };
     let mut asked = None::<BTreeSet<String>>;
     for line in config.lxc_values("lxc.cap.keep") {
@@ -148,8 +149,13 @@ pub(super) fn of(
     }))
 }
 
-fn names(list: &[&str]) -> BTreeSet<String> {
+fn prefixed_all(list: &[&str]) -> BTreeSet<String> {
     list.iter().map(|name| prefixed(name)).collect()
+}
+
+/// All there are, in the order of the kernel's header.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().copied()
 }
 
 fn prefixed(name: &str) -> String {

@@ -3,7 +3,7 @@
 use crate::ct_config::{Features, Section};
 
 /// An application has no use for them, and each has leaked something once.
-const MASKED: &[&str] = &[
+pub(crate) const MASKED: &[&str] = &[
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -18,7 +18,7 @@ const MASKED: &[&str] = &[
     "/sys/firmware",
 ];
 
-const READONLY: &[&str] =
+pub(crate) const READONLY: &[&str] =
     &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// LXC's `proc:mixed`.

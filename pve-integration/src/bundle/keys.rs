@@ -35,9 +35,37 @@ const METADATA: &[&str] = &[
     "template",    // refused before a start
 ];
 
-const NOT_YET: &str = "is not applied by the crun runtime yet";
+/// What one runtime applies beside the keys that every one does.
+pub(crate) struct Reach {
+    pub(crate) runtime: &'static str,
+    keys: &'static [&'static str],
+    /// By the stem of a numbered key.
+    indexed: &'static [&'static str],
+    features: &'static [&'static str],
+    /// Every raw key, not only those that the bundle knows.
+    raw: bool,
+}
 
-const RAW_APPLIED: &[&str] = &[
+pub(crate) const CRUN: Reach =
+    Reach { runtime: "crun", keys: &[], indexed: &[], features: &[], raw: false };
+
+pub(crate) const LXC: Reach = Reach {
+    runtime: "lxc",
+    keys: &["debug", "tty"],
+    indexed: &["net"],
+    features: &["fuse", "mount"],
+    raw: true,
+};
+
+impl Reach {
+    /// Why a key does nothing.
+    pub(crate) fn not_yet(&self) -> String {
+        format!("is not applied by the {} runtime yet", self.runtime)
+    }
+}
+
+/// Raw keys that the bundle holds in its own words.
+pub(crate) const RAW_APPLIED: &[&str] = &[
     "lxc.cap.drop",
     "lxc.cap.keep",
     "lxc.environment",
@@ -54,25 +82,31 @@ pub(super) fn warn(
     config: &Section,
     features: &Features,
     rootfs: &MountPoint,
+    reach: &Reach,
     warnings: &mut Vec<Warning>,
 ) {
+    let not_yet = reach.not_yet();
     for (key, _) in config.iter() {
         let silent = APPLIED.contains(&key)
             || METADATA.contains(&key)
+            || reach.keys.contains(&key)
+            || reach.indexed.iter().any(|stem| is_indexed(key, stem))
             || is_indexed(key, "mp")
             || is_indexed(key, "unused");
         if !silent {
-            warnings.push(Warning::new(key, NOT_YET));
+            warnings.push(Warning::new(key, not_yet.as_str()));
         }
     }
     let mut part = |key: &str, name: &str, set: bool| {
         if set {
-            warnings.push(Warning::new(key, format!("{name} {NOT_YET}")));
+            warnings.push(Warning::new(key, format!("{name} {not_yet}")));
         }
     };
-    part("features", "fuse", features.fuse);
-    part("features", "mknod", features.mknod);
-    part("features", "mount", !features.mount.is_empty());
+    let asked =
+        [("fuse", features.fuse), ("mknod", features.mknod), ("mount", !features.mount.is_empty())];
+    for (name, set) in asked {
+        part("features", name, set && !reach.features.contains(&name));
+    }
     let points = config.mount_points();
     let points = points.iter().filter_map(|(key, point)| Some((*key, point.as_ref().ok()?)));
     for (key, point) in std::iter::once(("rootfs", rootfs)).chain(points) {
@@ -81,8 +115,8 @@ pub(super) fn warn(
         part(key, "quota", point.quota);
     }
     for (key, _) in config.lxc() {
-        if !RAW_APPLIED.contains(&key.as_str()) {
-            warnings.push(Warning::new(key, NOT_YET));
+        if !reach.raw && !RAW_APPLIED.contains(&key.as_str()) {
+            warnings.push(Warning::new(key, not_yet.as_str()));
         }
     }
 }

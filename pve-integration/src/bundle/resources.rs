@@ -10,7 +10,7 @@ pub(super) const MIB: u64 = 1 << 20;
 /// MiB; the API's minimum. Below it not even a shell starts.
 const LEAST_MEMORY: u64 = 16;
 /// Microseconds, the kernel's default.
-pub(super) const PERIOD: u64 = 100_000;
+pub(crate) const PERIOD: u64 = 100_000;
 
 pub(super) fn of(
     guest: &Guest<'_>,

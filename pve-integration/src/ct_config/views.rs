@@ -6,7 +6,8 @@ use super::property_list::{PropertyList, boolean};
 use super::{ContainerConfig, MountPoint, Net, Section, ValueError};
 
 /// What `lxc.init.cmd` is where no `entrypoint` is set.
-pub(super) const INIT: &str = "/sbin/init";
+/// What PVE starts if nothing else is said.
+pub const INIT: &str = "/sbin/init";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arch {

@@ -1,0 +1,335 @@
+//! Container config and host facts to a config for liblxc's `lxc-start`: a pure function. What a
+//! container gets is decided in [`crate::bundle`], for every runtime alike; here it is said in LXC's
+//! words, in the order of PVE's own writer (`update_lxc_config` of pve-container's `PVE/LXC.pm`).
+//!
+//! Different from PVE: limits, capabilities, mounts and seccomp rules are written out and not left to
+//! the files that LXC's package includes, which differ between versions; and no hook script of PVE's
+//! is called, as there is none where PVE is not.
+
+mod installed;
+mod lines;
+mod mounts;
+mod network;
+mod resources;
+mod seccomp;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use oci_spec::runtime::{Linux, Process, Spec};
+
+use crate::bundle::{self, BundleError, Guest, Warning, keys, wrong};
+use crate::ct_config::{Features, Section};
+use crate::host::{CgroupVersion, HostFacts};
+
+pub use installed::Installed;
+use lines::Lines;
+
+/// Pseudo-terminals that may be open inside, as lxc's common.conf has it.
+const PTYS: u32 = 1024;
+/// `tty` where it is not set, as PVE.
+const TTYS: u32 = 2;
+/// Of the file with the console's output, before it becomes `.1`.
+const CONSOLE_LOG: &str = "8388608";
+
+/// Where the files of one start are.
+#[derive(Clone, Copy, Debug)]
+pub struct Files<'a> {
+    /// What the container says on its console.
+    pub log: &'a Path,
+    /// The seccomp profile, if there is one.
+    pub seccomp: &'a Path,
+    /// The last the kernel's OOM killer said, copied when the container ends.
+    pub oom: &'a Path,
+}
+
+/// A start under LXC.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LxcConfig {
+    pub text: String,
+    /// For `lxc-start`'s command line: `lxc.init.cmd` knows no escapes, so not every word can be
+    /// said there. Empty for the default, `/sbin/init`.
+    pub command: Vec<String>,
+    /// LXC's own log: everything, as `debug: 1` asks.
+    pub debug: bool,
+    /// The content of the seccomp profile.
+    pub seccomp: Option<String>,
+    /// What was decided.
+    pub spec: Spec,
+    pub warnings: Vec<Warning>,
+}
+
+/// What starts `guest` with `lxc-start` on a host with these `facts` and these files of LXC's.
+pub fn config(
+    guest: &Guest<'_>,
+    facts: &HostFacts,
+    installed: &Installed,
+    files: Files<'_>,
+) -> Result<LxcConfig, BundleError> {
+    let bundle = bundle::decide(guest, facts, &keys::LXC)?;
+    let mut writer = Writer {
+        guest,
+        config: guest.config.current(),
+        features: guest.config.features()?,
+        facts,
+        files,
+        lines: Lines::default(),
+        warnings: bundle.warnings,
+    };
+    writer.includes(&bundle.spec, installed)?;
+    writer.cgroup()?;
+    let seccomp = writer.confinement(&bundle.spec)?;
+    mounts::write(&mut writer.lines, &bundle.spec, installed, guest.config.is_application())?;
+    writer.terminals()?;
+    writer.names(&bundle.spec)?;
+    if let Some(resources) =
+        bundle.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref())
+    {
+        resources::write(&mut writer.lines, resources, facts.cgroup.version == CgroupVersion::V2)?;
+    }
+    writer.fuse()?;
+    writer.process(&bundle.spec)?;
+    network::write(guest, installed, &mut writer.lines, &mut writer.warnings)?;
+    writer.hooks()?;
+    writer.raw()?;
+    let command = bundle.spec.process().as_ref().and_then(|process| process.args().clone());
+    let command = command.unwrap_or_default();
+    Ok(LxcConfig {
+        text: writer.lines.into_text(),
+        command: if command == [crate::ct_config::INIT] { Vec::new() } else { command },
+        debug: writer.config.boolean("debug")?.unwrap_or(false),
+        seccomp,
+        spec: bundle.spec,
+        warnings: writer.warnings,
+    })
+}
+
+struct Writer<'a> {
+    guest: &'a Guest<'a>,
+    config: &'a Section,
+    features: Features,
+    facts: &'a HostFacts,
+    files: Files<'a>,
+    lines: Lines,
+    warnings: Vec<Warning>,
+}
+
+impl Writer<'_> {
+    /// PVE's first lines. An application gets nothing that a distribution's init would want.
+    fn includes(&mut self, spec: &Spec, installed: &Installed) -> Result<(), BundleError> {
+        if self.config.is_application() {
+            return Ok(());
+        }
+        let ostype = self.config.ostype().unwrap_or_default();
+        let shifted = linux(spec).is_some_and(|linux| linux.uid_mappings().is_some());
+        for kind in [Some("common"), shifted.then_some("userns")].into_iter().flatten() {
+            if let Some(file) = installed.include(ostype, kind) {
+                self.lines.path("lxc.include", &file)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The monitor already is in a mount namespace of its own when it calls `lxc-start`, so there is
+    /// no `lxc.monitor.unshare`: mounts that are hot-plugged go to the parent of init, as with PVE.
+    fn cgroup(&mut self) -> Result<(), BundleError> {
+        let (limit, inner) = self.guest.cgroup.rsplit_once('/').unwrap_or((&self.guest.cgroup, ""));
+        let monitor = monitor_cgroup(limit);
+        self.lines.put("lxc.cgroup.relative", "0")?;
+        self.lines.put("lxc.cgroup.dir.monitor", &monitor)?;
+        self.lines.put("lxc.cgroup.dir.container", limit)?;
+        self.lines.put("lxc.cgroup.dir.container.inner", inner)?;
+        self.lines.put("lxc.arch", self.config.arch()?.as_str())
+    }
+
+    fn confinement(&mut self, spec: &Spec) -> Result<Option<String>, BundleError> {
+        self.capabilities(spec)?;
+        self.apparmor()?;
+        let Some(linux) = linux(spec) else { return Ok(None) };
+        for (kind, maps) in [("u", linux.uid_mappings()), ("g", linux.gid_mappings())] {
+            for map in maps.iter().flatten() {
+                let (inside, outside, size) = (map.container_id(), map.host_id(), map.size());
+                self.lines.put("lxc.idmap", &format!("{kind} {inside} {outside} {size}"))?;
+            }
+        }
+        if self.has_raw("lxc.seccomp.profile") {
+            return Ok(None); // the user's own, as with PVE
+        }
+        let Some(profile) = linux.seccomp().as_ref().map(seccomp::profile).transpose()? else {
+            return Ok(None);
+        };
+        self.lines.path("lxc.seccomp.profile", self.files.seccomp)?;
+        Ok(Some(profile))
+    }
+
+    /// LXC takes what to keep or what to drop, not both, and includes may have said either.
+    fn capabilities(&mut self, spec: &Spec) -> Result<(), BundleError> {
+        self.lines.clear("lxc.cap.drop");
+        self.lines.clear("lxc.cap.keep");
+        let process = spec.process().as_ref();
+        let sets = process.and_then(|process| process.capabilities().as_ref());
+        let Some(kept) = sets.and_then(|sets| sets.bounding().as_ref()) else { return Ok(()) };
+        let kept: BTreeSet<String> =
+            kept.iter().map(|capability| bare(&capability.to_string())).collect();
+        let all = bundle::capability_names().map(bare);
+        let dropped: Vec<String> = all.filter(|name| !kept.contains(name)).collect();
+        if dropped.is_empty() {
+            Ok(())
+        } else if kept.is_empty() {
+            self.lines.put("lxc.cap.keep", "none")
+        } else if dropped.len() < kept.len() {
+            self.lines.put("lxc.cap.drop", &dropped.join(" "))
+        } else {
+            let kept: Vec<_> = kept.into_iter().collect();
+            self.lines.put("lxc.cap.keep", &kept.join(" "))
+        }
+    }
+
+    /// `make_apparmor_config` of PVE. Without AppArmor in the kernel there is nothing to allow either.
+    fn apparmor(&mut self) -> Result<(), BundleError> {
+        if !self.facts.apparmor || self.has_raw("lxc.apparmor.profile") {
+            return Ok(());
+        }
+        self.lines.put("lxc.apparmor.profile", "generated")?;
+        self.lines.put("lxc.apparmor.raw", "allow mqueue,")?;
+        if self.features.nesting {
+            self.lines.put("lxc.apparmor.allow_nesting", "1")?;
+            self.lines.put("lxc.apparmor.raw", "allow userns,")?;
+        } else {
+            self.lines.put("lxc.apparmor.raw", "deny mount -> /proc/,")?;
+            self.lines.put("lxc.apparmor.raw", "deny mount -> /sys/,")?;
+        }
+        let fuse = self.features.fuse.then_some("fuse");
+        for kind in self.features.mount.iter().map(String::as_str).chain(fuse) {
+            if !kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+                return Err(wrong("features", format!("'{kind}' is not a file system type")));
+            }
+            self.lines.put("lxc.apparmor.raw", &format!("mount fstype={kind},"))?;
+        }
+        Ok(())
+    }
+
+    fn fuse(&mut self) -> Result<(), BundleError> {
+        if !self.features.fuse {
+            return Ok(());
+        }
+        let v2 = if self.facts.cgroup.version == CgroupVersion::V2 { "2" } else { "" };
+        self.lines.put(&format!("lxc.cgroup{v2}.devices.allow"), "c 10:229 rwm")?;
+        self.lines.put("lxc.mount.entry", "/dev/fuse dev/fuse none bind,create=file 0 0")
+    }
+
+    /// A program of its own gets pipes, which its parent holds; only an init system gets a console.
+    fn terminals(&mut self) -> Result<(), BundleError> {
+        self.lines.put("lxc.pty.max", &PTYS.to_string())?;
+        if self.guest.terminal {
+            self.lines.path("lxc.console.logfile", self.files.log)?;
+            self.lines.put("lxc.console.size", CONSOLE_LOG)?;
+            self.lines.put("lxc.console.rotate", "1")?;
+        } else {
+            self.lines.put("lxc.console.path", "none")?;
+        }
+        let default = if self.config.is_application() { 0 } else { TTYS };
+        let ttys: u32 = self.config.integer("tty")?.unwrap_or(default);
+        self.lines.put("lxc.tty.max", &ttys.to_string())
+    }
+
+    fn names(&mut self, spec: &Spec) -> Result<(), BundleError> {
+        if let Some(hostname) = spec.hostname() {
+            self.lines.put("lxc.uts.name", hostname)?;
+        }
+        // Mounted by the monitor, read-only if it is to be, at a place that the container's root can
+        // get to: LXC's own mount point below /usr/lib need not be one, nor be there.
+        self.lines.path("lxc.rootfs.path", self.guest.rootfs)?;
+        self.lines.path("lxc.rootfs.mount", self.guest.rootfs)
+    }
+
+    fn process(&mut self, spec: &Spec) -> Result<(), BundleError> {
+        let Some(process) = spec.process() else { return Ok(()) };
+        // LXC says that one itself.
+        let own = |line: &&String| !line.starts_with("container=");
+        for line in process.env().iter().flatten().filter(own) {
+            self.lines.put("lxc.environment", line)?;
+        }
+        let shifted = linux(spec).is_some_and(|linux| linux.uid_mappings().is_some());
+        self.user(process, shifted)?;
+        self.lines.path("lxc.init.cwd", process.cwd())?;
+        if process.no_new_privileges() == Some(true) {
+            self.lines.put("lxc.no_new_privs", "1")?;
+        }
+        Ok(())
+    }
+
+    fn user(&mut self, process: &Process, shifted: bool) -> Result<(), BundleError> {
+        let user = process.user();
+        self.lines.put("lxc.init.uid", &user.uid().to_string())?;
+        self.lines.put("lxc.init.gid", &user.gid().to_string())?;
+        let groups = user.additional_gids().iter().flatten();
+        let groups = groups.map(u32::to_string).collect::<Vec<_>>().join(",");
+        if groups.is_empty() {
+            return Ok(());
+        }
+        if shifted {
+            let reason = "LXC before 7 gives an unprivileged container none";
+            self.warnings.push(Warning::new("lxc.init.groups", reason));
+        }
+        self.lines.put("lxc.init.groups", &groups)
+    }
+
+    /// Both are about what LXC alone sees at the end. A reboot from inside ends `lxc-start` too, as
+    /// it does with PVE's own hook: whoever called it reads the config anew and calls it again.
+    fn hooks(&mut self) -> Result<(), BundleError> {
+        let (limit, _) = self.guest.cgroup.rsplit_once('/').unwrap_or((&self.guest.cgroup, ""));
+        let events = match self.facts.cgroup.version {
+            CgroupVersion::V2 => format!("/sys/fs/cgroup/{limit}/memory.events"),
+            CgroupVersion::V1 | CgroupVersion::Hybrid => {
+                format!("/sys/fs/cgroup/memory/{limit}/memory.oom_control")
+            }
+        };
+        let oom = self.files.oom.to_str();
+        let oom = oom.ok_or_else(|| wrong("lxc.hook.stop", "the run directory is not UTF-8"))?;
+        let copy = format!("cat {} >{}", shell_words::quote(&events), shell_words::quote(oom));
+        self.lines.put("lxc.hook.stop", &format!("sh -c {}", shell_words::quote(&copy)))?;
+        let no_reboot = r#"sh -c 'test "$LXC_TARGET" != reboot'"#;
+        self.lines.put("lxc.hook.post-stop", no_reboot)
+    }
+
+    /// At the end, where they win, as with PVE; but for those that the lines above hold already.
+    fn raw(&mut self) -> Result<(), BundleError> {
+        for (key, value) in self.config.lxc() {
+            if key == "lxc.signal.halt" || !keys::RAW_APPLIED.contains(&key.as_str()) {
+                self.lines.verbatim(key, value);
+            }
+            if key == "lxc.console.logfile" || key == "lxc.console.path" {
+                let reason = "takes the container's output away from its log";
+                self.warnings.push(Warning::new(key, reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn has_raw(&self, key: &str) -> bool {
+        self.config.lxc_values(key).next().is_some()
+    }
+}
+
+/// Where `lxc-start` itself runs, for a container with its limits at `limit`: `lxc.monitor/100`
+/// beside `lxc/100`.
+pub fn monitor_cgroup(limit: &str) -> String {
+    match limit.split_once('/') {
+        Some((parent, rest)) => format!("{parent}.monitor/{rest}"),
+        None => format!("{limit}.monitor"),
+    }
+}
+
+fn linux(spec: &Spec) -> Option<&Linux> {
+    spec.linux().as_ref()
+}
+
+/// `CAP_SYS_ADMIN` or `SYS_ADMIN` is `sys_admin` to LXC.
+fn bare(name: &str) -> String {
+    let lower = name.to_ascii_lowercase();
+    lower.strip_prefix("cap_").unwrap_or(&lower).to_owned()
+}
