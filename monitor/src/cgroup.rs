@@ -30,12 +30,15 @@ pub(crate) struct Cgroup {
     pub(crate) limit: String,
     /// The one below, with the processes.
     pub(crate) inner: String,
+    /// Of `lxc-start`, where that runs the container.
+    monitor: String,
 }
 
 impl Cgroup {
     /// As mounted in our namespace, so after [`crate::namespace::enter`].
     pub(crate) fn of(guest: &Guest) -> io::Result<Self> {
         let (limit, inner) = (guest.limit_cgroup(), guest.root.guest_cgroup(guest.vmid));
+        let monitor = guest.monitor_cgroup();
         let mount = Path::new(MOUNT);
         if is_cgroup2(mount) {
             return Ok(Self {
@@ -43,6 +46,7 @@ impl Cgroup {
                 mounts: vec![mount.to_owned()],
                 limit,
                 inner,
+                monitor,
             });
         }
         let mut mounts = Vec::new();
@@ -54,7 +58,7 @@ impl Cgroup {
             }
         }
         mounts.sort();
-        Ok(Self { layout: CgroupLayout::Legacy, mounts, limit, inner })
+        Ok(Self { layout: CgroupLayout::Legacy, mounts, limit, inner, monitor })
     }
 
     /// Kill everything in it and remove it from every hierarchy. False if something would not die.
@@ -79,7 +83,11 @@ impl Cgroup {
     /// One round; true when nothing is left.
     fn kill_and_remove(&self) -> io::Result<bool> {
         let mut gone = true;
-        for top in self.mounts.iter().map(|mount| mount.join(&self.limit)) {
+        let tops = self.mounts.iter().flat_map(|mount| {
+            // First who would clean up behind our back, then what it runs.
+            [mount.join(&self.monitor), mount.join(&self.limit)]
+        });
+        for top in tops {
             for dir in tree(&top)? {
                 for pid in processes(&dir)? {
                     // It may have gone by itself meanwhile.
@@ -130,7 +138,7 @@ impl Cgroup {
                 Path::new(MOUNT).join("memory").join(&self.inner).join("memory.oom_control")
             }
         };
-        number_after(&file, "oom_kill").is_some_and(|count| count > 0)
+        counts_oom_kill(&file)
     }
 
     /// A descriptor of `path` (one of ours) in the hierarchy of `controller`; with v2 there is one.
@@ -159,6 +167,11 @@ impl Cgroup {
         };
         Ok(mount.ok_or(io::ErrorKind::NotFound)?.join(path))
     }
+}
+
+/// In a cgroup's own file, or a copy of it.
+pub(crate) fn counts_oom_kill(file: &Path) -> bool {
+    number_after(file, "oom_kill").is_some_and(|count| count > 0)
 }
 
 fn open_directory(path: &Path) -> io::Result<OwnedFd> {
@@ -255,6 +268,7 @@ mod tests {
             mounts: vec![dir.path().join("memory"), dir.path().join("pids")],
             limit: "lxc/100".to_owned(),
             inner: "lxc/100/ns".to_owned(),
+            monitor: "lxc.monitor/100".to_owned(),
         };
         fs::create_dir_all(dir.path().join("memory/lxc/100/ns")).unwrap();
         assert!(cgroup.open("memory", "lxc/100").is_ok());

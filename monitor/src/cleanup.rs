@@ -12,14 +12,15 @@ use crate::cgroup::Cgroup;
 use crate::container::epoch_seconds;
 use crate::error::{Error, Result};
 use crate::guest::Guest;
-use crate::namespace;
+use crate::{lxc, namespace};
 
 /// The verb `cleanup`: for the daemon, when it finds a container without a monitor.
 pub(crate) fn cleanup(guest: &Guest) -> Result<()> {
     // Held until the end, so that no start comes in between.
     let listener = guest.bind()?;
     namespace::enter()?;
-    let bundle = fs::metadata(guest.config_json()).ok();
+    let lxc = guest.root.guest_run(guest.vmid).join(lxc::CONFIG);
+    let bundle = fs::metadata(guest.config_json()).or_else(|_| fs::metadata(lxc)).ok();
     leftovers(guest, &Cgroup::of(guest)?, || ())?;
     let path = guest.root.exit_record(guest.vmid);
     if let Some(bundle) = bundle
@@ -51,14 +52,16 @@ pub(crate) fn end_processes(guest: &Guest, cgroup: &Cgroup, reap: impl FnMut()) 
 
 pub(crate) fn remove_files(guest: &Guest) -> Result<()> {
     remove(&guest.config_json())?;
-    remove(&guest.root.guest_run(guest.vmid).join("console.sock"))?;
+    for name in ["console.sock", lxc::CONFIG, lxc::SECCOMP, lxc::OOM] {
+        remove(&guest.root.guest_run(guest.vmid).join(name))?;
+    }
     match fs::remove_dir(guest.rootfs_view()) {
         Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err.into()),
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
-fn remove(path: &Path) -> io::Result<()> {
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
         Ok(()) | Err(_) => Ok(()),

@@ -103,7 +103,7 @@ impl Container {
 
 /// A program may open its own output by name, `/dev/stdout` or `/proc/self/fd/1`, and the kernel then
 /// asks whose pipe it is.
-fn give_to_user(pipe: &OwnedFd, spec: &Spec, maps: &IdMaps) -> rustix::io::Result<()> {
+pub(crate) fn give_to_user(pipe: &OwnedFd, spec: &Spec, maps: &IdMaps) -> rustix::io::Result<()> {
     let Some(user) = spec.process().as_ref().map(oci_spec::runtime::Process::user) else {
         return Ok(());
     };

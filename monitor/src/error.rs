@@ -43,6 +43,9 @@ pub(crate) enum Error {
     /// libcrun names the program and what is wrong with it.
     #[error("cannot run the entrypoint: {0}")]
     Entrypoint(String),
+    /// What LXC's own log gives as the first reason.
+    #[error("lxc-start failed: {0}")]
+    Lxc(String),
     #[error("processes of CT {0} do not end although they were killed")]
     Unkillable(Vmid),
     #[error("the child that unpacks {0}")]

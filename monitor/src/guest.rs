@@ -31,6 +31,11 @@ impl Guest {
         format!("{}/{}", self.root.cgroup_parent(), self.vmid)
     }
 
+    /// Where `lxc-start` itself runs.
+    pub(crate) fn monitor_cgroup(&self) -> String {
+        pve_integration::lxc::monitor_cgroup(&self.limit_cgroup())
+    }
+
     /// Where the rootfs is shown to the container's root if it cannot get to the proper place.
     pub(crate) fn rootfs_view(&self) -> PathBuf {
         PathBuf::from(format!("/run/{}-{}-rootfs", self.root.cgroup_parent(), self.vmid))
@@ -42,15 +47,32 @@ impl Guest {
 
     /// Take the command socket, which makes us the only monitor of this container.
     pub(crate) fn bind(&self) -> Result<Listener> {
+        let listener = self.bind_command()?;
+        // Between two lives of a container that LXC runs nobody else has the socket.
+        let guard = self.bind_guard()?;
+        drop(guard);
+        Ok(listener)
+    }
+
+    pub(crate) fn bind_command(&self) -> Result<Listener> {
+        let bound = Listener::bind(&self.root.lxc_path(), &self.name());
+        bound.map_err(|err| self.not_bound(err))
+    }
+
+    /// For a container whose command socket is `lxc-start`'s.
+    pub(crate) fn bind_guard(&self) -> Result<Listener> {
+        let bound = Listener::bind_guard(&self.root.lxc_path(), &self.name());
+        bound.map_err(|err| self.not_bound(err))
+    }
+
+    fn not_bound(&self, err: lxc_protocol::server::Error) -> Error {
         use lxc_protocol::server::Error::AlreadyRunning;
 
-        Listener::bind(&self.root.lxc_path(), &self.name()).map_err(|err| {
-            if matches!(err, AlreadyRunning) {
-                Error::AlreadyRunning(self.vmid)
-            } else {
-                Error::Socket(err)
-            }
-        })
+        if matches!(err, AlreadyRunning) {
+            Error::AlreadyRunning(self.vmid)
+        } else {
+            Error::Socket(err)
+        }
     }
 
     /// Tell `lxc-monitord`. That it cannot be told changes nothing for the container.

@@ -10,9 +10,11 @@ mod command;
 mod console;
 mod container;
 mod detect;
+mod entrypoint;
 mod error;
 mod guest;
 mod image;
+mod lxc;
 mod namespace;
 mod oci;
 mod output;
@@ -52,7 +54,13 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Verb {
     /// Run a container until it ends
-    Run(GuestArguments),
+    Run {
+        #[command(flatten)]
+        guest: GuestArguments,
+        /// Let this program of LXC's run it, not libcrun
+        #[arg(long, value_name = "FILE")]
+        lxc_start: Option<PathBuf>,
+    },
     /// Remove what a container without a monitor left behind
     Cleanup(GuestArguments),
     /// Unpack an archive into a container's rootfs
@@ -82,6 +90,14 @@ enum Verb {
     UnpackChild(unpack::Orders),
     #[command(name = image::CHILD, hide = true)]
     ImageChild(image::Orders),
+    #[command(name = lxc::CHILD, hide = true)]
+    LxcChild {
+        #[arg(long)]
+        parent: i32,
+        program: PathBuf,
+        #[arg(last = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
     #[command(name = setup::CHILD, hide = true)]
     SetupChild {
         #[arg(long)]
@@ -123,7 +139,11 @@ fn main() -> ExitCode {
 fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.verb {
         _ if arguments.probe => probe::probe()?,
-        Some(Verb::Run(guest)) => run::run(&guest.check()?)?,
+        Some(Verb::Run { guest, lxc_start: None }) => run::run(&guest.check()?)?,
+        Some(Verb::Run { guest, lxc_start: Some(program) }) => lxc::run(&guest.check()?, &program)?,
+        Some(Verb::LxcChild { parent, program, arguments }) => {
+            lxc::become_lxc_start(parent, &program, &arguments)?;
+        }
         Some(Verb::Cleanup(guest)) => cleanup::cleanup(&guest.check()?)?,
         Some(Verb::Unpack { guest, archive, how }) => {
             unpack::unpack(&guest.check()?, &archive, &how)?;

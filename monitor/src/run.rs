@@ -15,7 +15,7 @@ use pve_integration::ct_config::{self, ContainerConfig};
 use pve_integration::exit::ExitRecord;
 use pve_integration::host;
 use rustix::fs::{Mode, OFlags};
-use rustix::process::WaitStatus;
+use rustix::process::{Pid, WaitStatus};
 
 use crate::cgroup::Cgroup;
 use crate::cleanup;
@@ -27,7 +27,7 @@ use crate::rootfs::{Purpose, Rootfs, refuse_odd_directories};
 use crate::supervisor::{Supervisor, reap};
 
 /// A container that reboots faster than this is slowed down to it.
-const SHORTEST_LIFE: Duration = Duration::from_secs(1);
+pub(crate) const SHORTEST_LIFE: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(guest: &Guest) -> Result<()> {
     // Fails for a process that already leads its group, which is as good.
@@ -70,7 +70,7 @@ pub(crate) fn run(guest: &Guest) -> Result<()> {
 }
 
 /// Children end and `systemctl stop` asks through a descriptor; a lost terminal means nothing to us.
-fn take_signals() -> Result<SignalFd> {
+pub(crate) fn take_signals() -> Result<SignalFd> {
     let mut mask = SigSet::empty();
     for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {
         mask.add(signal);
@@ -80,7 +80,7 @@ fn take_signals() -> Result<SignalFd> {
         .during("cannot take signals")
 }
 
-fn reap_all() -> Result<()> {
+pub(crate) fn reap_all() -> Result<()> {
     reap(rustix::process::getpid()).map(drop)
 }
 
@@ -102,7 +102,7 @@ fn live(
 
     let mut container = Container::start(guest, &config, mounted.path())?;
     drop(config);
-    say_running(&container)?;
+    say_running(Some(container.pid()))?;
     loop {
         supervisor.enter(State::Running);
         let status = supervisor.supervise(&mut container)?;
@@ -125,7 +125,7 @@ fn live(
     }
 }
 
-fn prepare_run_dir(guest: &Guest) -> Result<()> {
+pub(crate) fn prepare_run_dir(guest: &Guest) -> Result<()> {
     fs::create_dir_all(guest.root.run_dir())?;
     match std::fs::DirBuilder::new().mode(0o700).create(guest.root.guest_run(guest.vmid)) {
         Err(err) if err.kind() != io::ErrorKind::AlreadyExists => {
@@ -140,7 +140,7 @@ fn prepare_run_dir(guest: &Guest) -> Result<()> {
 }
 
 /// The config, if it is one that can be started here.
-fn read_config(guest: &Guest) -> Result<ContainerConfig> {
+pub(crate) fn read_config(guest: &Guest) -> Result<ContainerConfig> {
     let (config, _digest) = ct_config::read(&guest.root, &guest.node, guest.vmid)?;
     if config.template() {
         return Err(Error::Template);
@@ -156,8 +156,9 @@ fn read_config(guest: &Guest) -> Result<ContainerConfig> {
 }
 
 /// The one line that the daemon waits for; then our standard output is over.
-fn say_running(container: &Container) -> Result<()> {
-    let line = format!("RUNNING {}\n", container.pid().as_raw_nonzero());
+pub(crate) fn say_running(init: Option<Pid>) -> Result<()> {
+    // One may have ended before its number was known.
+    let line = format!("RUNNING {}\n", init.map_or(0, |init| init.as_raw_nonzero().get()));
     // The daemon may be gone; its containers run on.
     io::stdout().write_all(line.as_bytes()).and_then(|()| io::stdout().flush()).ok();
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());

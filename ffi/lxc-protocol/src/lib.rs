@@ -13,5 +13,5 @@ pub mod server;
 pub mod wire;
 
 pub use listing::{any_running, running};
-pub use name::socket_name;
+pub use name::{guard_name, socket_name};
 pub use wire::{Command, State};

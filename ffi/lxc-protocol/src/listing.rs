@@ -10,7 +10,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::client::Client;
 
-/// The names of all containers under `lxcpath` whose supervisor listens.
+/// The names of all containers under `lxcpath` whose supervisor listens, or the guard of one.
 ///
 /// Accepted connections carry the listener's name even after the listener is gone, so only sockets
 /// that accept count. A name too long to show (see [`crate::socket_name`]) is asked for.
@@ -56,8 +56,8 @@ fn listening(table: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn plain_name(socket: &[u8], lxcpath: &Path) -> Option<String> {
     let rest = socket.strip_prefix(lxcpath.as_os_str().as_bytes())?.strip_prefix(b"/")?;
-    let name =
-        rest.strip_suffix(b"/command").filter(|name| !name.contains(&b'/') && !name.is_empty())?;
+    let name = rest.strip_suffix(b"/command").or_else(|| rest.strip_suffix(b"/guard"));
+    let name = name.filter(|name| !name.contains(&b'/') && !name.is_empty())?;
     String::from_utf8(name.to_vec()).ok()
 }
 
@@ -85,6 +85,7 @@ mod tests {
         0000000000000000: 00000002 00000000 00010000 0001 01 27233 @/var/lib/lxc/a b/command\n\
         0000000000000000: 00000002 00000000 00010000 0001 01 27234 /var/lib/lxc/103/command\n\
         0000000000000000: 00000002 00000000 00010000 0001 01  7235 @/other/104/command\n\
+        0000000000000000: 00000002 00000000 00010000 0001 01 27235 @/var/lib/lxc/105/guard\n\
         0000000000000000: 00000003 00000000 00000000 0001 03 27236\n";
 
     #[test]
@@ -92,7 +93,7 @@ mod tests {
         let names: Vec<_> = listening(TABLE)
             .filter_map(|socket| plain_name(socket, Path::new("/var/lib/lxc")))
             .collect();
-        assert_eq!(names, ["101", "a b"]);
+        assert_eq!(names, ["101", "a b", "105"]);
     }
 
     #[test]

@@ -10,12 +10,23 @@ use std::path::Path;
 /// `<lxcpath>/<name>` otherwise, for `sun_path` holds 108 (`lxc_make_abstract_socket_name`,
 /// src/lxc/commands_utils.c).
 pub fn socket_name(lxcpath: &Path, name: &str) -> Vec<u8> {
+    abstract_name(lxcpath, name, "lxc", "command")
+}
+
+/// The abstract socket name of whoever called `lxc-start` for a container and cleans up after it. On
+/// it nothing is said: that somebody listens is all there is to know. No name of LXC's own.
+pub fn guard_name(lxcpath: &Path, name: &str) -> Vec<u8> {
+    abstract_name(lxcpath, name, "lxcri", "guard")
+}
+
+fn abstract_name(lxcpath: &Path, name: &str, hashed: &str, end: &str) -> Vec<u8> {
     let mut path = lxcpath.as_os_str().as_bytes().to_vec();
     path.push(b'/');
     path.extend_from_slice(name.as_bytes());
     let hash = fnv1a(&path);
-    path.extend_from_slice(b"/command");
-    if path.len() < 106 { path } else { format!("lxc/{hash:016x}/command").into_bytes() }
+    path.push(b'/');
+    path.extend_from_slice(end.as_bytes());
+    if path.len() < 106 { path } else { format!("{hashed}/{hash:016x}/{end}").into_bytes() }
 }
 
 /// FNV-1a with 64 bits, as `fnv_64a_buf` in LXC's src/lxc/utils.c.
@@ -32,6 +43,13 @@ mod tests {
     #[test]
     fn keeps_a_short_path() {
         assert_eq!(socket_name(Path::new("/var/lib/lxc"), "101"), b"/var/lib/lxc/101/command");
+    }
+
+    #[test]
+    fn a_guard_has_a_name_of_its_own() {
+        let long = format!("/{}", "a".repeat(100));
+        assert_eq!(guard_name(Path::new("/var/lib/lxc"), "101"), b"/var/lib/lxc/101/guard");
+        assert!(guard_name(Path::new(&long), "101").starts_with(b"lxcri/"));
     }
 
     #[test]

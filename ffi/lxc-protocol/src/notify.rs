@@ -1,18 +1,28 @@
-//! State messages to `lxc-monitord`, which passes them on to `lxc-monitor` and to PVE's start task.
+//! State messages to `lxc-monitord`, which passes them on to `lxc-monitor` and to PVE's start task;
+//! and an [`Inbox`] for a supervisor that wants to hear its own `lxc-start` itself.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use rustix::io::Errno;
 
 use crate::wire::Message;
 
+/// Where root's LXC keeps what lives as long as a container does.
+pub const RUN: &str = "/run/lxc";
+
 /// Where `lxc-monitord` listens for containers under `lxcpath`, for root.
 pub fn fifo_path(lxcpath: &Path) -> PathBuf {
+    fifo_below(Path::new(RUN), lxcpath)
+}
+
+fn fifo_below(run: &Path, lxcpath: &Path) -> PathBuf {
     // LXC joins with "/" and keeps the double slash; as a path both are one.
-    let mut path = b"/run/lxc/".to_vec();
+    let mut path = run.as_os_str().as_bytes().to_vec();
+    path.push(b'/');
     path.extend_from_slice(lxcpath.as_os_str().as_bytes());
     path.extend_from_slice(b"/monitor-fifo");
     PathBuf::from(std::ffi::OsString::from(<std::ffi::OsStr as OsStrExt>::from_bytes(&path)))
@@ -21,6 +31,53 @@ pub fn fifo_path(lxcpath: &Path) -> PathBuf {
 /// Tell `lxc-monitord`, if there is one. Nobody listening is fine; never blocks.
 pub fn send(lxcpath: &Path, name: &str, message: &Message) -> io::Result<()> {
     send_to(&fifo_path(lxcpath), name, message)
+}
+
+/// As [`send`], where [`RUN`] is seen at `run`.
+pub fn send_below(run: &Path, lxcpath: &Path, name: &str, message: &Message) -> io::Result<()> {
+    send_to(&fifo_below(run, lxcpath), name, message)
+}
+
+/// The fifo of containers under one path, for a supervisor that sees a [`RUN`] of its own.
+#[derive(Debug)]
+pub struct Inbox(OwnedFd);
+
+impl Inbox {
+    /// At [`fifo_path`], whose folder is there and new.
+    pub fn make(lxcpath: &Path) -> io::Result<Self> {
+        Self::make_at(&fifo_path(lxcpath))
+    }
+
+    fn make_at(path: &Path) -> io::Result<Self> {
+        mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+        // For writing as well, so that there is no end of file between two messages.
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Ok(Self(rustix::fs::open(path, flags, Mode::empty())?))
+    }
+
+    /// The next message, if one is there. One that cannot be read is passed over.
+    pub fn next(&self) -> io::Result<Option<Message>> {
+        loop {
+            let mut bytes = [0; Message::SIZE];
+            match rustix::io::read(&self.0, &mut bytes) {
+                // Below PIPE_BUF, so a message is there whole or not at all.
+                Ok(Message::SIZE) => {
+                    if let Ok(message) = Message::decode(&bytes) {
+                        return Ok(Some(message));
+                    }
+                }
+                Ok(_) | Err(Errno::AGAIN) => return Ok(None),
+                Err(Errno::INTR) => {}
+                Err(err) => return Err(err.into()),
+            }
+        }
+    }
+}
+
+impl AsFd for Inbox {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
 fn send_to(fifo: &Path, name: &str, message: &Message) -> io::Result<()> {
@@ -37,8 +94,6 @@ fn send_to(fifo: &Path, name: &str, message: &Message) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use rustix::fs::{CWD, FileType};
-
     use super::*;
     use crate::State;
 
@@ -64,6 +119,21 @@ mod tests {
         let message: &[u8; Message::SIZE] = bytes[..Message::SIZE].try_into().unwrap();
         assert_eq!(Message::decode(message), Ok(Message::ExitCode(256)));
         assert_eq!(&message[4..8], b"100\0");
+    }
+
+    #[test]
+    fn an_inbox_hears_what_is_sent_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = fifo_below(dir.path(), Path::new("/lxc"));
+        rustix::fs::mkdir(dir.path().join("lxc"), Mode::RWXU).unwrap();
+        let inbox = Inbox::make_at(&path).unwrap();
+        assert_eq!(inbox.next().unwrap(), None);
+        for message in [Message::State(State::Running), Message::ExitCode(0x700)] {
+            send_below(dir.path(), Path::new("/lxc"), "100", &message).unwrap();
+        }
+        assert_eq!(inbox.next().unwrap(), Some(Message::State(State::Running)));
+        assert_eq!(inbox.next().unwrap(), Some(Message::ExitCode(0x700)));
+        assert_eq!(inbox.next().unwrap(), None);
     }
 
     #[test]

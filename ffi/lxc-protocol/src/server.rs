@@ -42,10 +42,19 @@ pub struct Listener(OwnedFd);
 
 impl Listener {
     pub fn bind(lxcpath: &Path, name: &str) -> Result<Self, Error> {
+        Self::bind_to(&crate::socket_name(lxcpath, name))
+    }
+
+    /// The guard of a container: held by whoever called `lxc-start` for it.
+    pub fn bind_guard(lxcpath: &Path, name: &str) -> Result<Self, Error> {
+        Self::bind_to(&crate::guard_name(lxcpath, name))
+    }
+
+    fn bind_to(name: &[u8]) -> Result<Self, Error> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket =
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        let address = SocketAddrUnix::new_abstract_name(&crate::socket_name(lxcpath, name))?;
+        let address = SocketAddrUnix::new_abstract_name(name)?;
         // PVE's Perl sends no credentials, the kernel then adds them. Connections inherit it from here;
         // set on one after `accept`, it would miss a request that was quicker.
         rustix::net::sockopt::set_socket_passcred(&socket, true)?;
