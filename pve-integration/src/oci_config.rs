@@ -68,6 +68,7 @@ impl ChosenBy {
 const RUNTIME: &str = "runtime";
 const CHOSEN_BY: &str = "runtime-by";
 const IMAGE: &str = "image";
+const DIGEST: &str = "image-digest";
 
 /// The file's lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -127,8 +128,18 @@ impl OciConfig {
         self.get(IMAGE)
     }
 
-    pub fn set_image(&mut self, image: &str) {
+    /// `digest` is that of an OCI image; a plain archive has none.
+    pub fn set_image(&mut self, image: &str, digest: Option<&str>) {
+        self.forget_image();
         self.set(IMAGE, image);
+        if let Some(digest) = digest {
+            self.set(DIGEST, digest);
+        }
+    }
+
+    /// It is made of something else now, of which no image is known.
+    pub fn forget_image(&mut self) {
+        self.0.retain(|line| [IMAGE, DIGEST].iter().all(|key| value(line, key).is_none()));
     }
 }
 
@@ -155,7 +166,8 @@ mod tests {
         assert_eq!(config.chosen_by(), ChosenBy::Auto);
 
         config.choose(RuntimeKind::Lxc, ChosenBy::Request);
-        config.set_image("local:vztmpl/x.tar");
+        config.set_image("local:vztmpl/x.tar", Some("sha256:0"));
+        config.set_image("local:vztmpl/x.tar", None);
 
         let text =
             "#mine\nhealth: none\nruntime: lxc\nruntime-by: request\nimage: local:vztmpl/x.tar\n";

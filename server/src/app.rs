@@ -15,6 +15,7 @@ use crate::guests::Guests;
 use crate::host_status::HostStatus;
 use crate::metrics::Metrics;
 use crate::pveproxy::PveProxy;
+use crate::runtime::Settings;
 use crate::tasks::Tasks;
 use crate::tls;
 
@@ -40,7 +41,7 @@ struct Services {
 impl App {
     /// `monitor` is the program that runs one container.
     pub fn new(root: Root, node: NodeName, monitor: PathBuf) -> Self {
-        Self::beside(None, root, node, monitor)
+        Self::beside(None, root, node, monitor, Settings::default())
     }
 
     /// As `new`, on a node where pveproxy answers what is not answered here.
@@ -49,10 +50,11 @@ impl App {
         root: Root,
         node: NodeName,
         monitor: PathBuf,
+        choice: Settings,
     ) -> Self {
         let tasks = Tasks::new(&root, node.clone());
         let access = Arc::new(AccessStore::new(root.clone()));
-        let guests = Guests::new(root.clone(), node.clone(), tasks.clone(), monitor);
+        let guests = Guests::new(root.clone(), node.clone(), tasks.clone(), monitor, choice);
         Self(Arc::new(Services {
             consoles: Consoles::new(root.clone(), Arc::clone(&access), tasks.clone()),
             access,

@@ -9,6 +9,8 @@ use openapi::{InvalidNodeName, NodeName};
 use serde::Deserialize;
 
 use crate::pveproxy::RawSettings;
+use crate::runtime::Settings;
+use crate::runtime::rules;
 
 /// As written in the file.
 #[derive(Debug, Default, Deserialize)]
@@ -18,23 +20,26 @@ struct RawConfig {
     node: Option<String>,
     monitor: Option<PathBuf>,
     pveproxy: Option<RawSettings>,
+    #[serde(default)]
+    runtime: rules::RawSettings,
 }
 
 /// What the file says, checked. What it leaves out is decided by `serve`.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Config {
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) node: Option<NodeName>,
     pub(crate) monitor: Option<PathBuf>,
     pub(crate) pveproxy: Option<RawSettings>,
+    pub(crate) runtime: Settings,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("cannot read the settings: {0}")]
     Read(#[from] io::Error),
-    #[error("{path}: {reason}")]
-    Syntax { path: PathBuf, reason: String },
+    #[error("{path}: line {line}: {reason}")]
+    Syntax { path: PathBuf, line: usize, reason: String },
     #[error("{path}: listen = \"{value}\" is no ADDRESS:PORT")]
     Listen { path: PathBuf, value: String },
     #[error("{path}: node = \"{value}\": {source}")]
@@ -58,8 +63,9 @@ impl Config {
         let raw: RawConfig = match toml::from_str(text) {
             Ok(raw) => raw,
             Err(err) => {
+                let line = line_of(text, err.span().map_or(0, |span| span.start));
                 let reason = err.message().to_owned();
-                return Err(ConfigError::Syntax { path, reason });
+                return Err(ConfigError::Syntax { path, line, reason });
             }
         };
         let listen = match raw.listen {
@@ -76,11 +82,22 @@ impl Config {
                 Err(source) => return Err(ConfigError::Node { path, value, source }),
             },
         };
+        let runtime = match Settings::check(raw.runtime) {
+            Ok(runtime) => runtime,
+            Err(rules::Mistake { at, reason }) => {
+                return Err(ConfigError::Syntax { path, line: line_of(text, at.start), reason });
+            }
+        };
         match raw.monitor {
             Some(value) if value.is_relative() => Err(ConfigError::Monitor { path, value }),
-            monitor => Ok(Self { listen, node, monitor, pveproxy: raw.pveproxy }),
+            monitor => Ok(Self { listen, node, monitor, pveproxy: raw.pveproxy, runtime }),
         }
     }
+}
+
+/// Counted from 1.
+fn line_of(text: &str, at: usize) -> usize {
+    text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1
 }
 
 #[cfg(test)]
@@ -109,7 +126,10 @@ mod tests {
 
     #[test]
     fn needs_nothing() {
-        assert_eq!(parse("").unwrap(), Config::default());
+        let config = parse("").unwrap();
+
+        assert!(config.listen.is_none() && config.node.is_none() && config.monitor.is_none());
+        assert!(config.pveproxy.is_none() && config.runtime.lxc_start.is_none());
     }
 
     #[rstest]
@@ -119,6 +139,17 @@ mod tests {
     #[case::relative("monitor = \"lxcri-monitor\"", "no absolute path")]
     #[case::unknown_of_pveproxy("[pveproxy]\nport = 1", "port")]
     #[case::broken("listen", "config.toml")]
+    #[case::line_of_a_word("\nnode = \"pve1\"\nlistne = 1", "config.toml: line 3: ")]
+    #[case::rule(
+        "[[runtime.rule]]\nvmid = \"1*\"\nruntime = \"runc\"",
+        "config.toml: line 3: there is no runtime 'runc'"
+    )]
+    #[case::expression(
+        "[[runtime.rule]]\nhostname = \"^(x$\"\nruntime = \"lxc\"",
+        "config.toml: line 2: '^(x$' is no regular expression"
+    )]
+    #[case::rule_without_runtime("[[runtime.rule]]\nvmid = \"1\"", "missing field `runtime`")]
+    #[case::relative_lxc("[runtime]\nlxc-start = \"lxc-start\"", "line 2: lxc-start = ")]
     fn refuses_and_names(#[case] text: &str, #[case] named: &str) {
         let message = parse(text).unwrap_err().to_string();
 

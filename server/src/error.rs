@@ -354,6 +354,7 @@ impl From<GuestError> for ApiError {
             | GuestError::Taken { .. }
             | GuestError::AlreadyRunning(_)
             | GuestError::NotRunning(_)
+            | GuestError::RuntimeInUse(_)
             | GuestError::NothingToReboot(_)
             | GuestError::DestroyRunning(_)
             | GuestError::Locked(_)

@@ -37,6 +37,7 @@ mod resize;
 mod restore;
 mod rows;
 mod running;
+mod runtime;
 mod snapshot;
 mod template;
 mod view;
@@ -51,7 +52,7 @@ use pve_integration::ct_config::ConfigCache;
 use pve_integration::layout::Root;
 use tokio_util::sync::CancellationToken;
 
-use crate::runtime::{Crun, Monitor};
+use crate::runtime::{Monitor, Runtimes, Settings, Supervised};
 use crate::stats::CpuMeter;
 use crate::tasks::{TaskLog, Tasks};
 
@@ -83,7 +84,10 @@ struct Inner {
     root: Root,
     node: NodeName,
     tasks: Tasks,
-    crun: Crun,
+    supervised: Supervised,
+    runtimes: Runtimes,
+    /// What `[runtime]` of the settings says.
+    choice: Settings,
     monitor: Monitor,
     configs: ConfigCache,
     rows: rows::Rows,
@@ -99,15 +103,24 @@ struct Inner {
 impl Guests {
     /// `monitor` is the program that runs one container. Makes the folders of storage `local`: they
     /// must be there before anybody can put a template into one.
-    pub fn new(root: Root, node: NodeName, tasks: Tasks, monitor: PathBuf) -> Self {
+    pub(crate) fn new(
+        root: Root,
+        node: NodeName,
+        tasks: Tasks,
+        monitor: PathBuf,
+        choice: Settings,
+    ) -> Self {
         let monitor = Monitor::new(monitor, root.clone(), node.clone());
         let local = Storages::read(&root, &node).and_then(|storages| storages.activate("local"));
         if let Err(err) = local {
             tracing::error!(error = %err, "cannot make the folders of storage 'local': {err}");
         }
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let supervised = Supervised::new(monitor.clone(), root.clone());
         Self(Arc::new(Inner {
-            crun: Crun::new(monitor.clone(), root.clone()),
+            runtimes: Runtimes::new(&supervised, &choice),
+            supervised,
+            choice,
             monitor,
             configs: ConfigCache::default(),
             rows: rows::Rows::default(),

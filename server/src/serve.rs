@@ -100,7 +100,7 @@ pub async fn serve(options: Options) -> Result<(), StartError> {
     let pveproxy = Settings::of(config.pveproxy.as_ref(), &root, &node)?;
     let pveproxy = pveproxy.map(|settings| PveProxy::new(&settings)).transpose()?;
     let monitor = monitor(options.monitor.clone().or(config.monitor));
-    let app = App::beside(pveproxy, root.clone(), node, monitor);
+    let app = App::beside(pveproxy, root.clone(), node, monitor, config.runtime);
 
     let address = options.listen.or(config.listen);
     let address = address.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 8006)));

@@ -1,6 +1,7 @@
 //! May containers run here? Tests that need them ask first and say what is missing.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 /// Panics with the reason where this machine cannot run the container tests. A test that cannot run
 /// has not passed. `LXCRI_HERE=1` skips the question, at your own risk.
@@ -37,4 +38,12 @@ fn missing() -> Option<String> {
         .filter(|name| !present.contains(name))
         .collect();
     (!absent.is_empty()).then(|| format!("cgroup v2 lacks the controllers {}", absent.join(", ")))
+}
+
+/// A program of Debian's LXC, as scripts/deps.sh unpacked it.
+pub fn lxc(tool: &str) -> PathBuf {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it has a parent");
+    let path = project.join(".cache/lxc").join(tool);
+    assert!(path.exists(), "{} is missing; scripts/deps.sh test unpacks it", path.display());
+    path
 }

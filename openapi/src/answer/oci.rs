@@ -14,8 +14,14 @@ use crate::Vmid;
 pub struct OciContainer {
     pub vmid: Vmid,
     pub state: GuestState,
-    /// `crun` or `lxc`.
+    /// `crun` or `lxc`: what starts it.
     pub runtime: String,
+    /// Who chose that: `request`, `rule` or `auto`.
+    #[serde(rename = "runtime-by")]
+    pub runtime_by: String,
+    /// What runs it now, which is the other one if its own could not be used.
+    #[serde(rename = "runs-under", skip_serializing_if = "Option::is_none")]
+    pub runs_under: Option<String>,
     /// Of its init; this and the next two only while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
@@ -62,7 +68,7 @@ pub struct OciRuntime {
     /// Why not, and what to install.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What the probe of the monitor found: versions, cgroups, namespaces, what is missing.
+    /// What was found: versions, cgroups, namespaces, what is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe: Option<Value>,
 }

@@ -18,7 +18,7 @@ pub(crate) fn router() -> ApiRouter {
     ApiRouter::default()
         .routes(routes!(oci_index))
         .routes(routes!(runtimes))
-        .routes(routes!(container))
+        .routes(routes!(container, set_runtime))
         .routes(routes!(logs))
 }
 
@@ -56,6 +56,28 @@ async fn container(
     guest: GuestPath,
 ) -> Result<Data<OciContainer>, ApiError> {
     Ok(Data::new(app.guests().inspect(guest.vmid).await?))
+}
+
+#[derive(Deserialize)]
+struct UpdateParams {
+    runtime: String,
+}
+
+/// Choose the runtime of a stopped container; `auto` leaves the choice to the rules.
+#[utoipa::path(
+    put, path = "/nodes/{node}/oci/containers/{vmid}", tag = "oci",
+    responses(
+        (status = 200, description = "Done", body = Data<Option<String>>),
+        (status = "default", description = "PVE's error envelope", body = ErrorBody)),
+)]
+async fn set_runtime(
+    State(app): State<App>,
+    guest: GuestPath,
+    Params(params): Params<UpdateParams>,
+) -> Result<Data<Option<String>>, ApiError> {
+    // Of the words that the table lets through only one is no runtime.
+    app.guests().set_runtime(guest.vmid, params.runtime.parse().ok()).await?;
+    Ok(Data::new(None))
 }
 
 #[derive(Deserialize)]

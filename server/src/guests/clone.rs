@@ -227,7 +227,11 @@ impl Guests {
             self.blocking(move |guests| Ok(firewall::copy(&guests.0.root, source, target)?))
                 .await?;
             let config = self.copy_disks(plan, log, cancel).await?;
-            self.blocking(move |guests| guests.finish(target, config, None)).await?;
+            self.blocking(move |guests| {
+                let oci = guests.oci_config(source)?.unwrap_or_default();
+                guests.finish(target, config, oci)
+            })
+            .await?;
             Ok(operation.clone())
         };
         let done = self.settled(source, operation.clone(), work).await;

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use openapi::{AuthId, StorageId, Upid, Vmid, VolumeId};
-use pve_integration::atomic;
 use pve_integration::ct_config::{ConfigError, ContainerConfig, Locked};
 use pve_integration::firewall;
+use pve_integration::oci_config::OciConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::journal::{Journal, Worker};
@@ -16,7 +16,7 @@ use super::lifecycle::Start;
 use super::note::Note as _;
 use super::volumes::Storages;
 use super::{GuestError, Guests, Plan};
-use crate::runtime::{Runtime as _, RuntimeError};
+use crate::runtime::RuntimeError;
 use crate::stats;
 use crate::tasks::TaskLog;
 
@@ -181,7 +181,7 @@ impl Guests {
     ) -> Result<(), GuestError> {
         let vmid = plan.vmid;
         let task_log = log.clone();
-        let filling = plan.filling.clone();
+        let (filling, template) = (plan.filling.clone(), plan.archive.to_string());
         let (archive, mut config) =
             self.blocking(move |guests| guests.allocate(&plan, &task_log)).await?;
         let what = self.blocking(move |_| filling.unpacking(archive)).await?;
@@ -207,7 +207,9 @@ impl Guests {
         let digest = unpacked.image.as_ref().map(|image| image.digest.clone());
         unpacked.complete(&mut config);
         Plan::finish(&mut config, vmid);
-        self.blocking(move |guests| guests.finish(vmid, config, digest.as_deref())).await
+        let mut oci = OciConfig::default();
+        oci.set_image(&template, digest.as_deref());
+        self.blocking(move |guests| guests.finish(vmid, config, oci)).await
     }
 
     /// Make the volumes and write the config that the monitor unpacks by; still locked.
@@ -228,29 +230,19 @@ impl Guests {
     }
 
     /// The config without its lock is what makes it a container; from then on nothing is undone.
+    /// `oci` is what is known of it beside; who runs it is recorded now, so that later rules change
+    /// nothing.
     pub(super) fn finish(
         &self,
         vmid: Vmid,
         config: ContainerConfig,
-        image: Option<&str>,
+        oci: OciConfig,
     ) -> Result<(), GuestError> {
-        self.write_oci(vmid, image)?;
+        self.record_runtime(vmid, &config, oci)?;
         let mut locked = self.lock(vmid)?;
         locked.config = config;
         locked.commit()?;
         self.end_journal(vmid)
-    }
-
-    /// `image` is the digest of the one it was made of.
-    pub(super) fn write_oci(&self, vmid: Vmid, image: Option<&str>) -> Result<(), GuestError> {
-        let failed = |err| GuestError::io("oci file", err);
-        let oci = self.0.root.oci_config(&self.0.node, vmid);
-        oci.parent().map_or(Ok(()), fs_err::create_dir_all).map_err(failed)?;
-        let mut text = format!("runtime: {}\n", self.0.crun.name());
-        if let Some(digest) = image {
-            text.push_str(&format!("image-digest: {digest}\n"));
-        }
-        atomic::write(&oci, 0o640, text.as_bytes()).map_err(failed)
     }
 
     pub(super) fn end_journal(&self, vmid: Vmid) -> Result<(), GuestError> {

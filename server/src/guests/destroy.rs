@@ -11,7 +11,6 @@ use super::change::{check_protection, is_indexed, is_owned};
 use super::config::check_lock;
 use super::volumes::Storages;
 use super::{GuestError, Guests};
-use crate::runtime::Runtime as _;
 use crate::tasks::TaskLog;
 
 /// Left by a destroy that did not come to its end, so the next may go on.
@@ -50,9 +49,9 @@ impl Guests {
             }
             // A plain line, as Perl's `warn` in a task makes it.
             log.line(format!("forced to stop CT {vmid} before destroying!"));
-            self.0.crun.stop(vmid).await?;
+            self.0.supervised.stop(vmid).await?;
         }
-        self.0.crun.sweep(vmid).await?;
+        self.0.supervised.sweep(vmid).await?;
         self.blocking(move |guests| guests.destroy_blocking(vmid, how)).await
     }
 

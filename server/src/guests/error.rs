@@ -25,6 +25,8 @@ pub(crate) enum GuestError {
     NothingToReboot(Vmid),
     #[error("unable to destroy CT {0} - container is running")]
     DestroyRunning(Vmid),
+    #[error("unable to change the runtime of CT {0} - container is running")]
+    RuntimeInUse(Vmid),
     #[error("CT is locked ({0})")]
     Locked(String),
     #[error("{0} - protection mode enabled")]

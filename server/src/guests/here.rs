@@ -9,6 +9,7 @@ use openapi::property_string::parse_size;
 use openapi::{StorageId, Vmid, VolumeId};
 use pve_integration::bundle::Setting;
 use pve_integration::ct_config::{ContainerConfig, Locked};
+use pve_integration::oci_config::RuntimeKind;
 use pve_integration::storage::ContentType;
 
 use super::apply::{Applied, Host};
@@ -95,10 +96,14 @@ impl Host for Here<'_> {
         self.storages.require(volume.storage()).ok()?.size(volume).ok()
     }
 
-    /// libcrun puts the limits on the cgroup that the processes are in.
+    /// libcrun puts the limits on the cgroup that the processes are in, LXC on the one above.
     fn limit(&self, settings: &[Setting]) -> io::Result<()> {
         let root = &self.guests.0.root;
-        Cgroup::new(&root.cgroups(), root.guest_cgroup(self.vmid).as_ref()).limit(settings)
+        let cgroup = match self.guests.0.supervised.runtime_of(self.vmid) {
+            RuntimeKind::Crun => root.guest_cgroup(self.vmid),
+            RuntimeKind::Lxc => format!("{}/{}", root.cgroup_parent(), self.vmid),
+        };
+        Cgroup::new(&root.cgroups(), cgroup.as_ref()).limit(settings)
     }
 
     fn has_bridge(&self, name: &str) -> bool {

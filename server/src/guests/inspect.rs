@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use openapi::Vmid;
 use openapi::answer::{GuestState, OciContainer, OciExit, OciRuntime, OciRuntimes, TaskLogLine};
 use pve_integration::exit::ExitRecord;
+use pve_integration::oci_config::RuntimeKind;
 use serde_json::Value;
 
 use super::{GuestError, Guests};
-use crate::runtime::{Runtime as _, RuntimeError};
+use crate::runtime::RuntimeError;
 
 /// How long a probe is believed: a package may be installed any time.
 const PROBE_AGE: Duration = Duration::from_secs(30);
@@ -23,12 +24,13 @@ const LOG_TAIL: u64 = 1 << 20;
 const NAMESPACES: [&str; 7] = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
 
 #[derive(Debug, Default)]
-pub(super) struct Probed(Mutex<Option<(Instant, OciRuntime)>>);
+pub(super) struct Probed(Mutex<Option<(Instant, Vec<OciRuntime>)>>);
 
 impl Guests {
     pub(crate) async fn inspect(&self, vmid: Vmid) -> Result<OciContainer, GuestError> {
         self.blocking(move |guests| {
             guests.read(vmid)?;
+            let choice = guests.choice(vmid)?;
             let running = guests.is_running(vmid)?;
             let found = running.then(|| guests.0.running.of(&guests.0.root, vmid)).flatten();
             let exit = ExitRecord::read(&guests.0.root.exit_record(vmid))
@@ -36,7 +38,11 @@ impl Guests {
             Ok(OciContainer {
                 vmid,
                 state: if running { GuestState::Running } else { GuestState::Stopped },
-                runtime: guests.runtime_of(vmid),
+                runtime: choice.runtime.to_string(),
+                runtime_by: choice.by.as_str().to_owned(),
+                runs_under: found
+                    .as_ref()
+                    .map(|_| guests.0.supervised.runtime_of(vmid).to_string()),
                 pid: found.as_ref().map(|found| found.pid),
                 cgroup: found.as_ref().map(|found| found.cgroup.relative().display().to_string()),
                 namespaces: found.as_ref().map(|found| namespaces(found.pid)),
@@ -45,14 +51,6 @@ impl Guests {
             })
         })
         .await
-    }
-
-    /// A container without an OCI file is an ordinary one of LXC's.
-    fn runtime_of(&self, vmid: Vmid) -> String {
-        let text = fs_err::read_to_string(self.0.root.oci_config(&self.0.node, vmid));
-        let text = text.unwrap_or_default();
-        let runtime = text.lines().find_map(|line| line.strip_prefix("runtime:"));
-        runtime.map_or("lxc", str::trim).to_owned()
     }
 
     /// The last `limit` lines of the container's output; 0 means all that is kept at hand.
@@ -70,22 +68,26 @@ impl Guests {
         .await
     }
 
+    /// What each runtime finds on this host.
     pub(crate) async fn runtimes(&self) -> OciRuntimes {
         let known = self.0.probed.0.lock().expect("nothing panics while it holds the lock").clone();
-        if let Some((at, crun)) = known
+        if let Some((at, runtimes)) = known
             && at.elapsed() < PROBE_AGE
         {
-            return OciRuntimes { runtimes: vec![crun] };
+            return OciRuntimes { runtimes };
         }
-        let crun = runtime(self.0.crun.name(), self.0.monitor.probe().await);
-        let fresh = Some((Instant::now(), crun.clone()));
+        let mut runtimes = Vec::new();
+        for kind in RuntimeKind::ALL {
+            runtimes.push(answer(kind, self.0.runtimes.of(kind).probe().await));
+        }
+        let fresh = Some((Instant::now(), runtimes.clone()));
         *self.0.probed.0.lock().expect("nothing panics while it holds the lock") = fresh;
-        OciRuntimes { runtimes: vec![crun] }
+        OciRuntimes { runtimes }
     }
 }
 
-fn runtime(name: &str, probe: Result<Value, RuntimeError>) -> OciRuntime {
-    let name = name.to_owned();
+pub(super) fn answer(kind: RuntimeKind, probe: Result<Value, RuntimeError>) -> OciRuntime {
+    let name = kind.to_string();
     match probe {
         Ok(probe) => {
             let usable = probe.get("usable").and_then(Value::as_bool).unwrap_or(false);
@@ -171,7 +173,7 @@ mod tests {
             "missing": [{"what": "libcrun", "why": "not linked", "package": "proxmox-lxcri"}],
         });
 
-        let runtime = runtime("crun", Ok(probe));
+        let runtime = answer(RuntimeKind::Crun, Ok(probe));
 
         assert!(!runtime.usable);
         assert_eq!(

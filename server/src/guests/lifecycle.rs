@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::check_lock;
 use super::{GuestError, Guests};
-use crate::runtime::{Runtime as _, Shutdown};
+use crate::runtime::Shutdown;
 use crate::tasks::TaskLog;
 
 /// What PVE waits for a clean shutdown by default.
@@ -59,8 +59,7 @@ impl Guests {
         for warning in self.blocking(move |guests| guests.unenforced(vmid)).await? {
             log.warn(warning);
         }
-        let started = self.0.crun.start(vmid, log, cancel).await;
-        started.map_err(GuestError::from)
+        self.launch(vmid, log, cancel).await
     }
 
     /// Nothing of this needs the container's lock to be held on: a second start is refused by the
@@ -119,7 +118,7 @@ impl Guests {
             }
             let skiplock = how.skiplock;
             guests.blocking(move |guests| guests.check_unlocked(vmid, TOLERATED, skiplock)).await?;
-            guests.0.crun.stop(vmid).await?;
+            guests.0.supervised.stop(vmid).await?;
             guests.apply_after_stop(vmid, &log).await;
             Ok(())
         })
@@ -151,7 +150,7 @@ impl Guests {
     ) -> Result<(), GuestError> {
         let signal = self.blocking(move |guests| guests.halt_signal(vmid)).await?;
         let timeout = timeout.map_or(SHUTDOWN_TIMEOUT, Duration::from_secs);
-        Ok(self.0.crun.shutdown(vmid, Shutdown { signal, timeout, force }, cancel).await?)
+        Ok(self.0.supervised.shutdown(vmid, Shutdown { signal, timeout, force }, cancel).await?)
     }
 
     fn halt_signal(&self, vmid: Vmid) -> Result<i32, GuestError> {
@@ -191,7 +190,7 @@ impl Guests {
         let guests = self.clone();
         self.task("vzsuspend", vmid, who, move |_, _| async move {
             guests.blocking(move |guests| guests.check_unlocked(vmid, &[], false)).await?;
-            Ok(guests.0.crun.suspend(vmid).await?)
+            Ok(guests.0.supervised.suspend(vmid).await?)
         })
     }
 
@@ -207,7 +206,7 @@ impl Guests {
         let guests = self.clone();
         self.task("vzresume", vmid, who, move |_, _| async move {
             guests.require_running(vmid).await?;
-            Ok(guests.0.crun.resume(vmid).await?)
+            Ok(guests.0.supervised.resume(vmid).await?)
         })
     }
 

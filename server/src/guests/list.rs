@@ -92,7 +92,7 @@ impl Guests {
     /// Those whose supervisor listens.
     pub(super) fn listening(&self) -> Result<BTreeSet<Vmid>, GuestError> {
         let mut listening = running::vmids(&self.0.root).map_err(GuestError::Listing)?;
-        listening.retain(|vmid| !self.0.crun.is_cleaning(*vmid));
+        listening.retain(|vmid| !self.0.supervised.is_cleaning(*vmid));
         Ok(listening)
     }
 

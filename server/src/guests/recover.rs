@@ -15,7 +15,6 @@ use super::lifecycle::Start;
 use super::note::Note as _;
 use super::operation::Halt;
 use super::{GuestError, Guests};
-use crate::runtime::Runtime as _;
 
 impl Guests {
     /// Returns when nothing of an earlier daemon is in the way; slow clean-ups go on behind it.
@@ -48,12 +47,12 @@ impl Guests {
         };
         tracing::info!(guest.count = listening.len(), "{} containers run", listening.len());
         for vmid in &listening {
-            self.0.crun.adopt(*vmid);
+            self.0.supervised.adopt(*vmid);
         }
         for (vmid, halt) in halted {
             self.let_go(vmid, halt).await;
         }
-        if let Some(mut ends) = self.0.crun.ends() {
+        if let Some(mut ends) = self.0.supervised.ends() {
             let guests = self.clone();
             tokio::spawn(async move {
                 while let Some(vmid) = ends.recv().await {
@@ -65,7 +64,7 @@ impl Guests {
         for vmid in known.into_iter().filter(|vmid| !listening.contains(vmid)) {
             let guests = self.clone();
             tokio::spawn(async move {
-                if let Err(err) = guests.0.crun.sweep(vmid).await {
+                if let Err(err) = guests.0.supervised.sweep(vmid).await {
                     tracing::error!(guest.vmid = %vmid, error = %err, "cannot clean up after CT {vmid}: {err}");
                 }
                 // Who never ran here may have changes that wait for a first start.
@@ -118,7 +117,7 @@ impl Guests {
     /// Work that needed a container to keep still is over.
     async fn let_go(&self, vmid: Vmid, halt: Halt) {
         let done = match halt {
-            Halt::Frozen => self.0.crun.resume(vmid).await.map_err(GuestError::from),
+            Halt::Frozen => self.0.supervised.resume(vmid).await.map_err(GuestError::from),
             Halt::Stopped => {
                 let who = AuthId::from_str("root@pam").expect("it is a user's name");
                 self.start(vmid, Start::default(), &who).await.map(drop)

@@ -325,7 +325,9 @@ impl Guests {
         journal: &Journal,
     ) -> Result<(), GuestError> {
         if let Some(Replacing { doomed, firewall }) = &journal.replacing {
-            self.write_oci(vmid, None)?;
+            let mut oci = self.oci_config(vmid)?.unwrap_or_default();
+            oci.forget_image();
+            self.record_runtime(vmid, &locked.config, oci)?;
             if let Some(rules) = firewall {
                 firewall::replace(&self.0.root, vmid, rules)?;
                 // Once: what comes after may have to be tried again much later.

@@ -19,7 +19,6 @@ use super::operation::{Operation, copy};
 use super::view::{self, Values};
 use super::volumes::Storages;
 use super::{GuestError, Guests};
-use crate::runtime::Runtime as _;
 use crate::tasks::TaskLog;
 
 /// What the section of a snapshot does not take over.
@@ -168,7 +167,7 @@ impl Guests {
     ) -> Result<(), GuestError> {
         let frozen = self.is_running_now(vmid).await?;
         if frozen {
-            self.0.crun.suspend(vmid).await?;
+            self.0.supervised.suspend(vmid).await?;
             // Nobody writes now; what was written goes to the images.
             self.blocking(|_| {
                 rustix::fs::sync();
@@ -177,7 +176,7 @@ impl Guests {
             .await?;
         }
         let copied = self.copy_versions(volumes, Version::Current, name, log, cancel).await;
-        if frozen && let Err(err) = self.0.crun.resume(vmid).await {
+        if frozen && let Err(err) = self.0.supervised.resume(vmid).await {
             log.warn(format!("the container stands still: {err}"));
         }
         copied?;
@@ -295,7 +294,7 @@ impl Guests {
         })
         .await?;
         if self.is_running_now(vmid).await? {
-            self.0.crun.stop(vmid).await?;
+            self.0.supervised.stop(vmid).await?;
         }
         let (wanted, operation) = (name.to_owned(), Operation::new("rollback"));
         let begun = operation.clone();

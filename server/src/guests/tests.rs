@@ -24,7 +24,13 @@ impl World {
         let node: NodeName = "pve1".parse().unwrap();
         fs_err::create_dir_all(root.lxc_configs(&node)).unwrap();
         let tasks = Tasks::new(&root, node.clone());
-        let guests = Guests::new(root.clone(), node, tasks.clone(), dir.path().join("no-monitor"));
+        let guests = Guests::new(
+            root.clone(),
+            node,
+            tasks.clone(),
+            dir.path().join("no-monitor"),
+            Settings::default(),
+        );
         Self { dir, root, guests, tasks }
     }
 
@@ -32,7 +38,8 @@ impl World {
     pub(super) fn another(&self) -> Guests {
         let node: NodeName = "pve1".parse().unwrap();
         let tasks = Tasks::new(&self.root, node.clone());
-        Guests::new(self.root.clone(), node, tasks, self.dir.path().join("no-monitor"))
+        let monitor = self.dir.path().join("no-monitor");
+        Guests::new(self.root.clone(), node, tasks, monitor, Settings::default())
     }
 
     pub(super) fn write(&self, path: impl AsRef<Path>, text: &str) {

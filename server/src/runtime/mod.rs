@@ -1,28 +1,34 @@
 //! The boundary to what runs containers. Only *start* differs between runtimes: whoever supervises
-//! a container answers LXC's command protocol, so its state, stop and freeze are asked there.
+//! a container answers LXC's command protocol, so its state, stop and freeze are asked there
+//! ([`Supervised`]), whatever runs it.
 
 mod crun;
+mod lxc;
 mod monitor;
 mod report;
+pub(crate) mod rules;
+mod supervised;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use openapi::Vmid;
+use pve_integration::oci_config::RuntimeKind;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::tasks::TaskLog;
 
-pub(crate) use crun::Crun;
+use crun::Crun;
+use lxc::Lxc;
 pub(crate) use monitor::{ArchiveJob, Monitor, Said, Unpacking};
+pub(crate) use rules::Settings;
+pub(crate) use supervised::Supervised;
 
-/// A way to run containers. Calls may be repeated, and nothing is remembered between them: after a
-/// crash the daemon asks `state` and goes on from what it finds.
+/// A way to start containers. Calls may be repeated, and nothing is remembered between them: after a
+/// crash the daemon asks for the state and goes on from what it finds.
 #[async_trait]
 pub(crate) trait Runtime: Send + Sync {
-    /// Its name in a container's OCI file.
-    fn name(&self) -> &'static str;
-
     /// Returns when the container runs; its supervisor lives on without us. Whoever fails or is
     /// cancelled leaves nothing of the container running.
     async fn start(
@@ -32,20 +38,34 @@ pub(crate) trait Runtime: Send + Sync {
         cancel: &CancellationToken,
     ) -> Result<(), RuntimeError>;
 
-    /// Kill it. Returns when the supervisor has cleaned up.
-    async fn stop(&self, vmid: Vmid) -> Result<(), RuntimeError>;
+    /// What it finds on this host: versions, features, and what is missing for it.
+    async fn probe(&self) -> Result<Value, RuntimeError>;
+}
 
-    /// Ask it to end.
-    async fn shutdown(
-        &self,
-        vmid: Vmid,
-        how: Shutdown,
-        cancel: &CancellationToken,
-    ) -> Result<(), RuntimeError>;
+/// All there are.
+pub(crate) struct Runtimes {
+    crun: Crun,
+    lxc: Lxc,
+}
 
-    async fn suspend(&self, vmid: Vmid) -> Result<(), RuntimeError>;
+impl Runtimes {
+    pub(crate) fn new(supervised: &Supervised, settings: &Settings) -> Self {
+        let lxc = Lxc::new(supervised.clone(), settings.lxc_start.clone());
+        Self { crun: Crun::new(supervised.clone()), lxc }
+    }
 
-    async fn resume(&self, vmid: Vmid) -> Result<(), RuntimeError>;
+    /// The only function that knows which runtimes there are.
+    pub(crate) fn of(&self, kind: RuntimeKind) -> &dyn Runtime {
+        match kind {
+            RuntimeKind::Crun => &self.crun,
+            RuntimeKind::Lxc => &self.lxc,
+        }
+    }
+
+    /// Whether LXC is there at all. Looked up anew each time: a package may come and go.
+    pub(crate) fn has_lxc(&self) -> bool {
+        self.lxc.program().is_ok()
+    }
 }
 
 /// How to ask a container to end.
@@ -65,9 +85,11 @@ pub(crate) enum RuntimeError {
     AlreadyRunning(Vmid),
     #[error("CT {0} not running")]
     NotRunning(Vmid),
-    /// The program that supervises containers cannot run here. Names what to install.
+    /// A runtime that cannot be used here. Names what to install.
     #[error("{0}")]
     Unusable(String),
+    #[error("no runtime can be used here: {0}")]
+    Neither(String),
     /// The supervisor's own last words.
     #[error("{0}")]
     Failed(String),

@@ -27,6 +27,15 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What nothing more is known of.
 const UNKNOWN_OS: &str = "unmanaged";
 
+/// What the monitor has a container run by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// The libcrun it is linked with.
+    Crun,
+    /// This `lxc-start`.
+    Lxc(PathBuf),
+}
+
 /// How to call it.
 #[derive(Clone, Debug)]
 pub(crate) struct Monitor {
@@ -114,12 +123,15 @@ impl Monitor {
 
     /// The container's supervisor, its stderr in the container's own file. It makes a session of
     /// its own and outlives us.
-    pub(super) fn spawn_run(&self, vmid: Vmid) -> Result<Child, RuntimeError> {
+    pub(super) fn spawn_run(&self, vmid: Vmid, how: &How) -> Result<Child, RuntimeError> {
         let dir = self.root.guest_run(vmid);
         let io_error = |err| RuntimeError::io(format!("CT {vmid}"), err);
         fs_err::create_dir_all(&dir).map_err(io_error)?;
         let stderr = fs_err::File::create(self.root.monitor_stderr(vmid)).map_err(io_error)?;
         let mut command = self.command("run", vmid);
+        if let How::Lxc(program) = how {
+            command.arg("--lxc-start").arg(program);
+        }
         command.stdout(Stdio::piped()).stderr(Stdio::from(stderr.into_file()));
         command.spawn().map_err(|err| self.cannot_spawn(&err))
     }
@@ -297,6 +309,12 @@ impl Monitor {
         command
     }
 
+    /// Why it cannot be called at all.
+    pub(super) fn missing(&self) -> Option<String> {
+        let gone = io::Error::from(io::ErrorKind::NotFound);
+        (!self.program.is_file()).then(|| self.cannot_spawn(&gone).to_string())
+    }
+
     fn cannot_spawn(&self, err: &io::Error) -> RuntimeError {
         let program = self.program.display();
         if err.kind() == io::ErrorKind::NotFound {
@@ -314,7 +332,7 @@ impl Monitor {
 }
 
 /// Nothing of ours goes with it: std opens every descriptor close-on-exec.
-fn clean(program: &Path) -> Command {
+pub(super) fn clean(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir("/").env_clear().stdin(Stdio::null());
     command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");

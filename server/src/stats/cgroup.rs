@@ -145,11 +145,18 @@ impl Cgroup {
     /// Whether somebody froze it.
     pub(crate) fn frozen(&self) -> bool {
         match self.dir(&["freezer"]) {
-            Some((dir, Version::Two)) => keyed(&read(&dir, "cgroup.events"), "frozen") == 1,
+            Some((dir, Version::Two)) => frozen_v2(&dir),
             Some((dir, Version::One)) => frozen_v1(&dir),
             None => false,
         }
     }
+}
+
+/// A frozen cgroup freezes those in it, and these say so. `lxc-start` freezes the inner one.
+fn frozen_v2(dir: &Path) -> bool {
+    let inner = read(&dir.join("ns"), "cgroup.events");
+    let events = if inner.is_empty() { read(dir, "cgroup.events") } else { inner };
+    keyed(&events, "frozen") == 1
 }
 
 /// The monitor freezes the inner cgroup, PVE the limiting one.

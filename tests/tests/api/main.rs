@@ -30,6 +30,7 @@ mod registry;
 mod replay;
 mod restoring;
 mod rrd;
+mod runtimes;
 mod schemathesis;
 mod settings;
 mod shell;

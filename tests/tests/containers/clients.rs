@@ -35,6 +35,7 @@ fn world() -> Daemon {
         )
         .file("etc/pve/priv/shadow.cfg", &format!("joe:{BCRYPT_OF_SECRET_WORD}:\n"))
         .file("etc/pve/priv/token.cfg", &ROOT_TOKEN.replacen('=', " ", 1))
+        .file("etc/proxmox-lxcri/config.toml", crate::CRUN)
         .token(ROOT_TOKEN)
         .start();
     rootfs(&daemon.templates(), BUSYBOX, &Content::default().file("sbin/init", 0o755, INIT));

@@ -15,8 +15,10 @@ mod leaks;
 mod life;
 mod oci;
 mod podman;
+mod runtimes;
 mod settings;
 mod shell;
+mod tools;
 mod volumes;
 
 use tests::{Content, Daemon, rootfs};
@@ -32,10 +34,13 @@ const UNPRIVILEGED: (&str, &str) = ("unprivileged", "1");
 const PRIVILEGED: (&str, &str) = ("unprivileged", "0");
 const SMALL: (&str, &str) = ("memory", "64");
 
+/// Wherever LXC is installed, an init system would get that.
+const CRUN: &str = "[[runtime.rule]]\nvmid = \"*\"\nruntime = \"crun\"\n";
+
 /// A daemon with the template, on a machine that can run containers.
 fn daemon() -> Daemon {
     tests::require_machine();
-    let daemon = Daemon::start();
+    let daemon = Daemon::builder().file("etc/proxmox-lxcri/config.toml", CRUN).start();
     rootfs(&daemon.templates(), BUSYBOX, &Content::default());
     daemon
 }

@@ -24,7 +24,7 @@ use super::super::{GuestError, Guests};
 use super::BackupRun;
 use super::log::{BackupLog, now};
 use super::target::Target;
-use crate::runtime::{ArchiveJob, Runtime as _, Said, Shutdown};
+use crate::runtime::{ArchiveJob, Said, Shutdown};
 use crate::tasks::TaskLog;
 
 /// PVE's reserved name; no snapshot of a user's has it.
@@ -198,7 +198,7 @@ impl Guests {
         let how = Shutdown { signal, timeout, force: true };
         // Once asked to end it ends; only then can it be started again.
         let own = CancellationToken::new();
-        let written = match self.0.crun.shutdown(vmid, how, &own).await {
+        let written = match self.0.supervised.shutdown(vmid, how, &own).await {
             Ok(()) => self.write_archive(None, job).await,
             Err(err) => Err(err.into()),
         };
@@ -230,7 +230,7 @@ impl Guests {
         say("suspending guest", "suspend vm to make snapshot");
         let since = Instant::now();
         self.note(vmid, halted).await?;
-        self.0.crun.suspend(vmid).await?;
+        self.0.supervised.suspend(vmid).await?;
         let copied = async {
             // Nobody writes now; what was written goes to the images.
             self.blocking(|_| {
@@ -245,7 +245,7 @@ impl Guests {
         };
         let copied = copied.await;
         say("resuming guest", "resume vm");
-        match self.0.crun.resume(vmid).await {
+        match self.0.supervised.resume(vmid).await {
             Ok(()) => online(since, job.log),
             Err(err) => job.log.warn(format!("the container stands still: {err}")),
         }

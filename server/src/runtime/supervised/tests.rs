@@ -8,7 +8,7 @@ use crate::tasks::{TaskState, Tasks};
 /// A root, and a shell script in the place of the monitor.
 struct World {
     dir: tempfile::TempDir,
-    crun: Crun,
+    supervised: Supervised,
     tasks: Tasks,
 }
 
@@ -27,14 +27,15 @@ impl World {
         let node: openapi::NodeName = "pve1".parse().unwrap();
         let monitor = Monitor::new(program, root.clone(), node.clone());
         let tasks = Tasks::new(&root, node);
-        Self { crun: Crun::new(monitor, root), tasks, dir }
+        Self { supervised: Supervised::new(monitor, root), tasks, dir }
     }
 
     fn begin_start(&self) -> openapi::Upid {
-        let crun = self.crun.clone();
+        let supervised = self.supervised.clone();
         let who: AuthId = "root@pam".parse().unwrap();
-        let start =
-            move |log: TaskLog, cancel| async move { crun.start(vmid(), &log, &cancel).await };
+        let start = move |log: TaskLog, cancel| async move {
+            supervised.start(vmid(), &How::Crun, &log, &cancel).await
+        };
         self.tasks.spawn("vzstart", "101", &who, start).unwrap()
     }
 
@@ -116,12 +117,12 @@ async fn an_aborted_start_leaves_no_monitor() {
 #[tokio::test]
 async fn sweeps_only_what_a_dead_monitor_left() {
     let world = World::new("echo $1 >> calls; rm -r run/proxmox-lxcri/libcrun/101\n");
-    world.crun.sweep(vmid()).await.unwrap();
+    world.supervised.sweep(vmid()).await.unwrap();
     assert!(!world.has("calls"), "nothing is left of it");
 
-    fs_err::create_dir_all(world.crun.0.root.libcrun_state().join("101")).unwrap();
-    world.crun.sweep(vmid()).await.unwrap();
-    world.crun.sweep(vmid()).await.unwrap();
+    fs_err::create_dir_all(world.supervised.0.root.libcrun_state().join("101")).unwrap();
+    world.supervised.sweep(vmid()).await.unwrap();
+    world.supervised.sweep(vmid()).await.unwrap();
 
     let calls = fs_err::read_to_string(world.dir.path().join("calls")).unwrap();
     assert_eq!(calls, "cleanup\n");
@@ -131,43 +132,43 @@ async fn sweeps_only_what_a_dead_monitor_left() {
 async fn a_container_that_is_cleaned_up_after_is_known_as_such() {
     let world =
         World::new("while [ ! -e go ]; do sleep 0.01; done; rm -r run/proxmox-lxcri/libcrun/101\n");
-    fs_err::create_dir_all(world.crun.0.root.libcrun_state().join("101")).unwrap();
+    fs_err::create_dir_all(world.supervised.0.root.libcrun_state().join("101")).unwrap();
     let sweeping = tokio::spawn({
-        let crun = world.crun.clone();
-        async move { crun.sweep(vmid()).await }
+        let supervised = world.supervised.clone();
+        async move { supervised.sweep(vmid()).await }
     });
-    while !world.crun.is_cleaning(vmid()) {
+    while !world.supervised.is_cleaning(vmid()) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
     fs_err::write(world.dir.path().join("go"), "").unwrap();
 
     sweeping.await.unwrap().unwrap();
-    assert!(!world.crun.is_cleaning(vmid()));
+    assert!(!world.supervised.is_cleaning(vmid()));
 }
 
 #[tokio::test]
 async fn never_sweeps_a_container_that_somebody_supervises() {
     let world = World::new("touch cleaned\n");
-    let root = &world.crun.0.root;
+    let root = &world.supervised.0.root;
     fs_err::create_dir_all(root.libcrun_state().join("101")).unwrap();
     let listener = lxc_protocol::server::Listener::bind(&root.lxc_path(), "101").unwrap();
 
-    world.crun.sweep(vmid()).await.unwrap();
+    world.supervised.sweep(vmid()).await.unwrap();
     assert!(!world.has("cleaned"));
 
     drop(listener);
-    world.crun.sweep(vmid()).await.unwrap();
+    world.supervised.sweep(vmid()).await.unwrap();
     assert!(world.has("cleaned"));
 }
 
 #[tokio::test]
 async fn an_adopted_monitor_is_cleaned_up_after_at_once() {
     let world = World::new("rm -r run/proxmox-lxcri/libcrun/101; touch cleaned\n");
-    let root = &world.crun.0.root;
+    let root = &world.supervised.0.root;
     let listener = lxc_protocol::server::Listener::bind(&root.lxc_path(), "101").unwrap();
     fs_err::create_dir_all(root.libcrun_state().join("101")).unwrap();
-    world.crun.adopt(vmid());
+    world.supervised.adopt(vmid());
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!world.has("cleaned"));
 
@@ -179,4 +180,38 @@ async fn an_adopted_monitor_is_cleaned_up_after_at_once() {
         }
     };
     tokio::time::timeout(Duration::from_secs(10), cleaned).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_monitor_is_told_of_lxc() {
+    let world = World::new("echo \"$1 $6 $7 $8\" >&2; exit 1");
+    let who: AuthId = "root@pam".parse().unwrap();
+    let supervised = world.supervised.clone();
+    let start = move |log: TaskLog, cancel| async move {
+        let how = How::Lxc("/usr/bin/lxc-start".into());
+        supervised.start(vmid(), &how, &log, &cancel).await
+    };
+
+    let upid = world.tasks.spawn("vzstart", "101", &who, start).unwrap();
+
+    assert_eq!(world.end(&upid).await.0, "run 101 --lxc-start /usr/bin/lxc-start");
+}
+
+#[tokio::test]
+async fn a_start_waits_for_the_one_that_still_cleans_up() {
+    let world = World::new("echo RUNNING 1; exec >&-; sleep 0.2");
+    let root = world.supervised.0.root.clone();
+    let guard = lxc_protocol::server::Listener::bind_guard(&root.lxc_path(), "101").unwrap();
+    assert_eq!(world.supervised.runtime_of(vmid()), RuntimeKind::Lxc);
+
+    let upid = world.begin_start();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(matches!(world.tasks.status(&upid).unwrap(), TaskState::Running));
+    drop(guard);
+
+    assert_eq!(world.end(&upid).await.0, "OK");
+    let command = lxc_protocol::server::Listener::bind(&root.lxc_path(), "101").unwrap();
+    let upid = world.begin_start();
+    assert_eq!(world.end(&upid).await.0, "CT 101 already running");
+    drop(command);
 }

@@ -1,0 +1,156 @@
+//! Which runtime a container has: what was asked for, else what its OCI file records, else the first
+//! rule of the settings that matches, else what suits it. And what becomes of a start whose runtime
+//! cannot be used here.
+
+use openapi::Vmid;
+use pve_integration::ct_config::ContainerConfig;
+use pve_integration::oci_config::{ChosenBy, OciConfig, RuntimeKind};
+use tokio_util::sync::CancellationToken;
+
+use super::{GuestError, Guests};
+use crate::runtime::RuntimeError;
+use crate::runtime::rules::Subject;
+use crate::tasks::TaskLog;
+
+/// A runtime, and who chose it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub(super) runtime: RuntimeKind,
+    pub(super) by: ChosenBy,
+}
+
+impl Guests {
+    pub(super) fn oci_config(&self, vmid: Vmid) -> Result<Option<OciConfig>, GuestError> {
+        OciConfig::read(&self.0.root.oci_config(&self.0.node, vmid))
+            .map_err(|err| GuestError::io("oci file", err))
+    }
+
+    fn write_oci_config(&self, vmid: Vmid, oci: &OciConfig) -> Result<(), GuestError> {
+        oci.write(&self.0.root.oci_config(&self.0.node, vmid))
+            .map_err(|err| GuestError::io("oci file", err))
+    }
+
+    /// As recorded, else as a start would choose.
+    pub(super) fn choice(&self, vmid: Vmid) -> Result<Choice, GuestError> {
+        let oci = self.oci_config(vmid)?.unwrap_or_default();
+        if let Some(runtime) = recorded(vmid, &oci)? {
+            return Ok(Choice { runtime, by: oci.chosen_by() });
+        }
+        Ok(self.choose(vmid, &self.read(vmid)?.config, &oci))
+    }
+
+    /// By rule, else by what the container is.
+    fn choose(&self, vmid: Vmid, config: &ContainerConfig, oci: &OciConfig) -> Choice {
+        let subject = Subject {
+            vmid,
+            hostname: config.hostname().unwrap_or_default(),
+            tags: config.get("tags").unwrap_or_default(),
+            image: oci.image(),
+        };
+        if let Some(runtime) = self.0.choice.choose(&subject) {
+            return Choice { runtime, by: ChosenBy::Rule };
+        }
+        let lxc = !config.is_application() && self.0.runtimes.has_lxc();
+        let runtime = if lxc { RuntimeKind::Lxc } else { RuntimeKind::Crun };
+        Choice { runtime, by: ChosenBy::Auto }
+    }
+
+    /// Of a new container; a clone keeps what its source has.
+    pub(super) fn record_runtime(
+        &self,
+        vmid: Vmid,
+        config: &ContainerConfig,
+        mut oci: OciConfig,
+    ) -> Result<(), GuestError> {
+        if recorded(vmid, &oci)?.is_none() {
+            let Choice { runtime, by } = self.choose(vmid, config, &oci);
+            oci.choose(runtime, by);
+        }
+        self.write_oci_config(vmid, &oci)
+    }
+
+    /// `None` is the wish to have it chosen anew.
+    pub(crate) async fn set_runtime(
+        &self,
+        vmid: Vmid,
+        runtime: Option<RuntimeKind>,
+    ) -> Result<(), GuestError> {
+        self.blocking(move |guests| {
+            // The config's lock is that of the OCI file too.
+            let locked = guests.lock(vmid)?;
+            super::config::check_lock(&locked.config, &[])?;
+            if guests.is_running(vmid)? {
+                return Err(GuestError::RuntimeInUse(vmid));
+            }
+            let mut oci = guests.oci_config(vmid)?.unwrap_or_default();
+            let choice = match runtime {
+                Some(runtime) => Choice { runtime, by: ChosenBy::Request },
+                None => guests.choose(vmid, &locked.config, &oci),
+            };
+            oci.choose(choice.runtime, choice.by);
+            guests.write_oci_config(vmid, &oci)
+        })
+        .await
+    }
+
+    /// Start it under its runtime, or under another if its own cannot be used here and nobody asked
+    /// for that one by name. What is usable is found out only after a start has failed: one that
+    /// works needs no probe.
+    pub(super) async fn launch(
+        &self,
+        vmid: Vmid,
+        log: &TaskLog,
+        cancel: &CancellationToken,
+    ) -> Result<(), GuestError> {
+        let Choice { runtime, by } = self.blocking(move |guests| guests.choice(vmid)).await?;
+        let failed = match self.0.runtimes.of(runtime).start(vmid, log, cancel).await {
+            Ok(()) => return Ok(()),
+            Err(err @ (RuntimeError::Unusable(_) | RuntimeError::Failed(_))) => err,
+            Err(err) => return Err(err.into()),
+        };
+        let Some(reason) = self.unusable(runtime).await else { return Err(failed.into()) };
+        if by == ChosenBy::Request {
+            return Err(RuntimeError::Unusable(reason).into());
+        }
+        let other = match runtime {
+            RuntimeKind::Crun => RuntimeKind::Lxc,
+            RuntimeKind::Lxc => RuntimeKind::Crun,
+        };
+        if let Some(also) = self.unusable(other).await {
+            return Err(RuntimeError::Neither(reasons([(runtime, reason), (other, also)])).into());
+        }
+        log.warn(format!("{runtime} cannot be used, starting under {other}: {reason}"));
+        Ok(self.0.runtimes.of(other).start(vmid, log, cancel).await?)
+    }
+
+    /// Why not, if not, as it is now.
+    async fn unusable(&self, runtime: RuntimeKind) -> Option<String> {
+        let probe = self.0.runtimes.of(runtime).probe().await;
+        super::inspect::answer(runtime, probe).reason
+    }
+}
+
+fn recorded(vmid: Vmid, oci: &OciConfig) -> Result<Option<RuntimeKind>, GuestError> {
+    oci.runtime().map_err(|err| GuestError::die(format!("CT {vmid}: oci file: {err}")))
+}
+
+/// What brings each of them.
+fn package(runtime: RuntimeKind) -> &'static str {
+    match runtime {
+        RuntimeKind::Crun => "proxmox-lxcri",
+        RuntimeKind::Lxc => "lxc",
+    }
+}
+
+/// A reason that names a package already has the better advice.
+fn reasons(all: [(RuntimeKind, String); 2]) -> String {
+    let one = |(runtime, reason): (RuntimeKind, String)| {
+        let package = package(runtime);
+        if reason.contains("install the package") {
+            format!("{runtime} ({package}): {reason}")
+        } else {
+            format!("{runtime}: {reason}; it is of the package {package}")
+        }
+    };
+    all.map(one).join(", ")
+}

@@ -1,0 +1,437 @@
+//! One life cycle under each runtime: the same answers, the same task texts, the same states. A
+//! scenario writes down what a client sees; what it wrote under libcrun and under LXC is compared.
+
+use std::path::Path;
+
+use rstest::rstest;
+use rustix::process::{Pid, Signal, kill_process};
+use tests::{Content, Daemon, Guest, Task, eventually, processes_of, rootfs};
+
+use crate::{BUSYBOX, PATIENT, PRIVILEGED, RAW, SMALL, SUBVOL, UNPRIVILEGED, sh};
+
+/// What a client sees, a line each.
+struct Seen<'d> {
+    daemon: &'d Daemon,
+    lines: Vec<String>,
+}
+
+impl Seen<'_> {
+    fn note(&mut self, what: &str, value: impl std::fmt::Display) {
+        // Each daemon has a root of its own.
+        let root = self.daemon.root().display().to_string();
+        self.lines.push(format!("{what}: {}", value.to_string().replace(&root, "ROOT")));
+    }
+
+    /// A verb that opens a task, or is refused at once.
+    fn act(&mut self, guest: &Guest<'_>, verb: &str, parameters: &[(&str, &str)]) {
+        let reply = guest.post(verb, parameters);
+        if reply.status == 200 {
+            let task = self.daemon.task(&reply);
+            self.task(verb, &task);
+        } else {
+            self.note(verb, reply.line());
+        }
+        self.note("status", guest.status());
+    }
+
+    fn task(&mut self, what: &str, task: &Task) {
+        self.note(what, &task.exitstatus);
+        self.note("log", &task.log);
+    }
+
+    fn exit(&mut self, guest: &Guest<'_>) {
+        let exit = guest.wait();
+        for key in ["exit_code", "signal", "oom_killed", "error"] {
+            self.note(key, &exit[key]);
+        }
+        self.note("status", guest.status());
+    }
+}
+
+pub(crate) fn daemon(runtime: &str) -> Daemon {
+    tests::require_machine();
+    let settings = format!(
+        "[runtime]\nlxc-start = {:?}\n[[runtime.rule]]\nvmid = \"*\"\nruntime = \"{runtime}\"\n",
+        tests::lxc("lxc-start")
+    );
+    let daemon = Daemon::builder().file("etc/proxmox-lxcri/config.toml", &settings).start();
+    rootfs(&daemon.templates(), BUSYBOX, &Content::default());
+    daemon
+}
+
+fn seen_under(runtime: &str, scenario: fn(&mut Seen<'_>)) -> Vec<String> {
+    let daemon = daemon(runtime);
+    let mut seen = Seen { daemon: &daemon, lines: Vec::new() };
+    scenario(&mut seen);
+    seen.lines
+}
+
+#[rstest]
+#[case::exit_code_and_restart(exit_code_and_restart)]
+#[case::stop_and_double_operations(stop_and_double_operations)]
+#[case::shutdown(shutdown)]
+#[case::freeze_and_thaw(freeze_and_thaw)]
+#[case::limits(limits)]
+#[case::out_of_memory(out_of_memory)]
+#[case::inside(inside)]
+#[case::inside_privileged(inside_privileged)]
+#[case::user_and_environment(user_and_environment)]
+#[case::volumes(volumes)]
+#[case::reboot(reboot)]
+#[case::missing_things(missing_things)]
+fn it_makes_no_difference_who_runs_it(#[case] scenario: fn(&mut Seen<'_>)) {
+    let crun = seen_under("crun", scenario);
+    let lxc = seen_under("lxc", scenario);
+    let both = crun.iter().zip(&lxc).enumerate();
+    for (number, (crun, lxc)) in both {
+        assert_eq!(crun, lxc, "line {number}");
+    }
+    assert_eq!(crun.len(), lxc.len());
+}
+
+fn exit_code_and_restart(seen: &mut Seen<'_>) {
+    let script = sh("echo once more >>/root/runs; cat /root/runs; echo to stderr >&2; exit 7");
+    for (vmid, volume) in [(100, SUBVOL), (101, RAW)] {
+        let options = [volume, SMALL, UNPRIVILEGED, ("entrypoint", script.as_str())];
+        let task = seen.daemon.try_create(vmid, BUSYBOX, &options);
+        seen.note("create", task.exitstatus);
+        let guest = seen.daemon.guest(vmid);
+        for _ in 0..2 {
+            let started = guest.post("start", &[]);
+            let task = seen.daemon.task(&started);
+            seen.task("start", &task);
+            seen.exit(&guest);
+        }
+        seen.note("output", guest.output());
+        let task = seen.daemon.task(&guest.delete());
+        seen.task("destroy", &task);
+    }
+}
+
+fn stop_and_double_operations(seen: &mut Seen<'_>) {
+    let script = sh("trap \"\" TERM PWR INT HUP; echo ready; while :; do sleep 0.1; done");
+    let options = [SUBVOL, SMALL, UNPRIVILEGED, ("entrypoint", script.as_str())];
+    let guest = seen.daemon.create(100, BUSYBOX, &options);
+    seen.act(&guest, "stop", &[]);
+    seen.act(&guest, "start", &[]);
+    guest.wait_for_output("ready");
+    seen.act(&guest, "start", &[]);
+    seen.note("delete", guest.delete().line());
+    let current = guest.current();
+    seen.note("maxmem", &current["maxmem"]);
+    seen.note("has a pid", current["pid"].as_u64().is_some_and(|pid| pid > 1));
+    seen.note("uses memory", current["mem"].as_u64().is_some_and(|mem| mem > 0));
+    seen.act(&guest, "stop", &[]);
+    seen.exit(&guest);
+    seen.act(&guest, "stop", &[]);
+    seen.act(&guest, "shutdown", &[]);
+    let task = seen.daemon.task(&guest.delete());
+    seen.task("destroy", &task);
+    let task = guest.task("start", &[]);
+    seen.task("start", &task);
+}
+
+fn shutdown(seen: &mut Seen<'_>) {
+    let script =
+        sh("trap \"echo told to end; exit 3\" TERM; echo ready; while :; do sleep 0.1; done");
+    let options = [SUBVOL, SMALL, UNPRIVILEGED, ("entrypoint", script.as_str())];
+    let guest = seen.daemon.create(100, BUSYBOX, &options);
+    seen.act(&guest, "start", &[]);
+    guest.wait_for_output("ready");
+    seen.act(&guest, "shutdown", &[("timeout", "20")]);
+    seen.exit(&guest);
+    seen.note("output", guest.output());
+
+    let deaf = sh("trap \"\" TERM PWR INT; echo deaf; while :; do sleep 0.1; done");
+    seen.note("config", guest.put_config(&[("entrypoint", deaf.as_str())]).line());
+    seen.act(&guest, "start", &[]);
+    guest.wait_for_output("deaf");
+    seen.act(&guest, "shutdown", &[("timeout", "1")]);
+    seen.act(&guest, "shutdown", &[("timeout", "1"), ("forceStop", "1")]);
+    seen.exit(&guest);
+    guest.destroy();
+}
+
+fn freeze_and_thaw(seen: &mut Seen<'_>) {
+    let script = sh("n=0; while :; do n=$((n+1)); echo tick $n; sleep 0.05; done");
+    let options = [SUBVOL, SMALL, UNPRIVILEGED, ("entrypoint", script.as_str())];
+    let guest = seen.daemon.create(100, BUSYBOX, &options);
+    seen.act(&guest, "suspend", &[]);
+    seen.act(&guest, "start", &[]);
+    guest.wait_for_output("tick 2");
+    seen.act(&guest, "resume", &[]);
+    seen.act(&guest, "suspend", &[]);
+    let before = guest.output();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    seen.note("stands still", guest.output() == before);
+    seen.act(&guest, "resume", &[]);
+    eventually(10, "output after resume", || (guest.output() != before).then_some(()));
+    seen.act(&guest, "suspend", &[]);
+    seen.act(&guest, "stop", &[]);
+    seen.exit(&guest);
+    guest.destroy();
+}
+
+/// What the kernel holds the container to, from init's cgroup upwards, but for the host's own.
+fn limit(guest: &Guest<'_>, file: &str, unset: &str) -> String {
+    let own = fs_err::read_to_string(format!("/proc/{}/cgroup", guest.oci()["pid"])).unwrap();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap().to_owned();
+    let top = Path::new("/sys/fs/cgroup");
+    let folder = top.join(own);
+    let values = folder
+        .ancestors()
+        .take_while(|path| *path != top)
+        .map(|path| fs_err::read_to_string(path.join(file)).unwrap().trim().to_owned());
+    values.into_iter().find(|value| value != unset).unwrap_or_else(|| unset.to_owned())
+}
+
+fn limits(seen: &mut Seen<'_>) {
+    let options = [
+        SUBVOL,
+        UNPRIVILEGED,
+        ("entrypoint", PATIENT),
+        ("memory", "48"),
+        ("swap", "16"),
+        ("cpulimit", "0.5"),
+        ("cpuunits", "42"),
+    ];
+    let guest = seen.daemon.create(100, BUSYBOX, &options);
+    seen.act(&guest, "start", &[]);
+    guest.wait_for_output("ready");
+    let files = [
+        ("memory.max", "max"),
+        ("memory.high", "max"),
+        ("memory.swap.max", "max"),
+        ("cpu.max", "max 100000"),
+        ("cpu.weight", "100"),
+    ];
+    for (file, unset) in files {
+        seen.note(file, limit(&guest, file, unset));
+    }
+    // Changed while it runs.
+    let changed = guest.put_config(&[("memory", "64"), ("cpulimit", "0.25")]);
+    seen.note("config", changed.line());
+    for (file, unset) in files {
+        seen.note(file, limit(&guest, file, unset));
+    }
+    seen.note("maxmem", &guest.current()["maxmem"]);
+    seen.act(&guest, "stop", &[]);
+    guest.destroy();
+}
+
+fn out_of_memory(seen: &mut Seen<'_>) {
+    let script = sh("echo begin; exec head -c 200000000 /dev/zero | tail -c 200000000 >/dev/null");
+    let options = [SUBVOL, UNPRIVILEGED, ("memory", "16"), ("swap", "0"), ("entrypoint", &script)];
+    let guest = seen.daemon.create(100, BUSYBOX, &options);
+    seen.act_unsettled(&guest);
+    let exit = guest.wait();
+    seen.note("oom_killed", &exit["oom_killed"]);
+    guest.destroy();
+}
+
+impl Seen<'_> {
+    /// A start of one that may end at any time.
+    fn act_unsettled(&mut self, guest: &Guest<'_>) {
+        let task = guest.task("start", &[]);
+        self.task("start", &task);
+    }
+}
+
+const LOOK: &str = "echo pid $$; echo host $(hostname); echo user $(id -u):$(id -g); pwd; \
+    echo uids $(cat /proc/self/uid_map); echo gids $(cat /proc/self/gid_map); \
+    grep -e Cap -e NoNewPrivs -e Seccomp: /proc/self/status; \
+    echo 1 2>/dev/null >/proc/sys/kernel/panic || echo sysctl is not its; \
+    echo x 2>/dev/null >/sys/kernel/uevent_helper || echo sys is not its; \
+    mknod /tmp/sda b 8 0 2>/dev/null && head -c 1 /tmp/sda 2>/dev/null || echo no devices; \
+    head -c 4 /dev/zero | wc -c; head -c 4 /dev/urandom | wc -c; test -c /dev/ptmx && echo ptmx; \
+    head -c 4 /proc/kcore 2>/dev/null | wc -c; ls /proc/scsi | wc -l; \
+    cat /proc/self/cgroup; grep -c . /proc/net/dev; stat -c %a /dev/shm; \
+    mount -t tmpfs none /mnt 2>/dev/null || echo mounts nothing";
+
+fn look_inside(seen: &mut Seen<'_>, kind: (&str, &str)) {
+    let script = sh(LOOK);
+    let options = [SUBVOL, SMALL, kind, ("entrypoint", script.as_str()), ("hostname", "own-name")];
+    let guest = seen.daemon.create(100, BUSYBOX, &options);
+    seen.act_unsettled(&guest);
+    guest.wait();
+    for line in guest.output().lines() {
+        seen.note("inside", line);
+    }
+    guest.destroy();
+}
+
+fn inside(seen: &mut Seen<'_>) {
+    look_inside(seen, UNPRIVILEGED);
+}
+
+fn inside_privileged(seen: &mut Seen<'_>) {
+    look_inside(seen, PRIVILEGED);
+}
+
+fn user_and_environment(seen: &mut Seen<'_>) {
+    let script = sh("id; pwd; echo \"<$ODD>\" \"$1\"; echo mine >/dev/stdout; env");
+    let entrypoint = format!("{script} x 'it is \"quoted\"'");
+    let env = "ODD= \"a\" b \0PATH=/bin:/sbin";
+    let options = [SUBVOL, SMALL, UNPRIVILEGED, ("entrypoint", entrypoint.as_str()), ("env", env)];
+    let guest = seen.daemon.create(100, BUSYBOX, &options);
+    let path = seen.daemon.config_path(100);
+    let text = fs_err::read_to_string(&path).unwrap();
+    let raw = "lxc.init.uid: 1000\nlxc.init.gid: 1000\nlxc.init.cwd: /tmp\n";
+    fs_err::write(&path, format!("{text}{raw}")).unwrap();
+    seen.act_unsettled(&guest);
+    seen.exit(&guest);
+    let output = guest.output();
+    let mut lines: Vec<_> = output.lines().collect();
+    // LXC tells every container that it is one, libcrun only init systems; and libcrun looks up
+    // the user's home, LXC does not.
+    lines.retain(|line| *line != "container=lxc" && !line.starts_with("HOME="));
+    lines[4..].sort_unstable();
+    for line in lines {
+        seen.note("inside", line);
+    }
+    guest.destroy();
+}
+
+fn volumes(seen: &mut Seen<'_>) {
+    let script = sh("cat /srv/more/word; echo again >>/srv/more/word && wc -l </srv/more/word; \
+         echo x 2>/dev/null >/srv/fixed/x || echo read-only; stat -c %u:%g /srv/more");
+    let options = [
+        SUBVOL,
+        SMALL,
+        UNPRIVILEGED,
+        ("entrypoint", script.as_str()),
+        ("mp0", "local:0.0625,mp=/srv/more"),
+        ("mp1", "local:0,mp=/srv/fixed,ro=1"),
+    ];
+    let guest = seen.daemon.create(100, BUSYBOX, &options);
+    for _ in 0..2 {
+        seen.act_unsettled(&guest);
+        seen.exit(&guest);
+    }
+    seen.note("output", guest.output());
+    guest.destroy();
+}
+
+fn reboot(seen: &mut Seen<'_>) {
+    let options = [SUBVOL, SMALL, UNPRIVILEGED, ("entrypoint", PATIENT)];
+    let guest = seen.daemon.create(100, BUSYBOX, &options);
+    seen.note("reboot", guest.post("reboot", &[]).line());
+    seen.act(&guest, "start", &[]);
+    guest.wait_for_output("ready");
+    let before = guest.oci()["pid"].clone();
+    seen.act(&guest, "reboot", &[("timeout", "20")]);
+    seen.note("another", guest.oci()["pid"] != before);
+    seen.act(&guest, "stop", &[]);
+    guest.destroy();
+}
+
+fn missing_things(seen: &mut Seen<'_>) {
+    let options = [SUBVOL, SMALL, UNPRIVILEGED, ("entrypoint", "/bin/true")];
+    let guest = seen.daemon.create(100, BUSYBOX, &options);
+    let path = seen.daemon.config_path(100);
+    let good = fs_err::read_to_string(&path).unwrap();
+    for entrypoint in
+        ["/bin/nothing-here", "nothing-here --now", "/etc/passwd", "/etc", "/sbin/init"]
+    {
+        let text = good.replace("entrypoint: /bin/true", &format!("entrypoint: {entrypoint}"));
+        fs_err::write(&path, text).unwrap();
+        seen.act(&guest, "start", &[]);
+    }
+    for line in ["net0: name=eth0,bridge=vmbr9,type=veth", "mp0: /nowhere/at/all,mp=/mnt"] {
+        fs_err::write(&path, format!("{good}{line}\n")).unwrap();
+        seen.act(&guest, "start", &[]);
+    }
+    let away = seen.daemon.root().join("away");
+    let volumes = seen.daemon.root().join("var/lib/vz/images/100");
+    fs_err::write(&path, &good).unwrap();
+    fs_err::rename(&volumes, &away).unwrap();
+    seen.act(&guest, "start", &[]);
+    fs_err::rename(&away, &volumes).unwrap();
+    seen.act_unsettled(&guest);
+    seen.exit(&guest);
+    guest.destroy();
+}
+
+/// An init system of a few lines.
+const INIT: &[u8] = b"#!/bin/sh\ntrap 'echo going down; exit 0' PWR\n\
+    echo init is up; n=$(cat /runs 2>/dev/null); echo $((n+1)) >/runs; echo run $((n+1))\n\
+    test -e /reboots && rm /reboots && exec /bin/busybox reboot -f\n\
+    while :; do read -r line && echo \"you said $line\"; sleep 0.1; done\n";
+
+fn with_init(daemon: &Daemon) {
+    rootfs(&daemon.templates(), BUSYBOX, &Content::default().file("sbin/init", 0o755, INIT));
+}
+
+#[rstest]
+#[case::unprivileged(UNPRIVILEGED)]
+#[case::privileged(PRIVILEGED)]
+fn a_system_container_ends_when_told(#[case] kind: (&str, &str)) {
+    let daemon = daemon("lxc");
+    with_init(&daemon);
+    let guest = daemon.create(100, BUSYBOX, &[SUBVOL, SMALL, kind]);
+    guest.start();
+    assert_eq!(guest.oci()["runs-under"], "lxc");
+    guest.wait_for_output("run 1");
+    guest.task("shutdown", &[("timeout", "30")]).ok();
+    assert_eq!(guest.wait()["exit_code"], 0);
+    assert!(guest.output().contains("going down"), "{}", guest.output());
+    guest.destroy();
+}
+
+#[test]
+fn a_reboot_from_inside_begins_a_new_life() {
+    let daemon = daemon("lxc");
+    let content = Content::default().file("sbin/init", 0o755, INIT).file("reboots", 0o644, "");
+    rootfs(&daemon.templates(), BUSYBOX, &content);
+    let guest = daemon.create(100, BUSYBOX, &[SUBVOL, SMALL, UNPRIVILEGED]);
+    guest.start();
+    guest.wait_for_output("run 2");
+    assert_eq!(guest.status(), "running");
+    guest.stop();
+    assert_eq!(guest.wait()["signal"], 9);
+    guest.destroy();
+}
+
+/// Of the processes that name the root on their command line.
+fn pid_of(daemon: &Daemon, part: &str) -> Pid {
+    let found = processes_of(daemon.root());
+    let process = found.iter().find(|(_, line)| line.contains(part));
+    let (pid, _) = process.unwrap_or_else(|| panic!("no {part} among {found:?}"));
+    Pid::from_raw(*pid).unwrap()
+}
+
+#[rstest]
+#[case::the_monitor("lxcri-monitor run", SUBVOL)]
+#[case::the_monitor_of_an_image("lxcri-monitor run", RAW)]
+#[case::lxc_start("lxc-start", SUBVOL)]
+fn who_watches_is_killed(#[case] who: &str, #[case] volume: (&str, &str)) {
+    let daemon = daemon("lxc");
+    let options = [volume, SMALL, UNPRIVILEGED, ("entrypoint", PATIENT)];
+    let guest = daemon.create(100, BUSYBOX, &options);
+    guest.start();
+    guest.wait_for_output("ready");
+    let init = guest.oci()["pid"].as_u64().unwrap();
+    kill_process(pid_of(&daemon, who), Signal::KILL).unwrap();
+    eventually(20, "it is shown as stopped", || (guest.status() == "stopped").then_some(()));
+    eventually(20, "it is gone", || (!Path::new(&format!("/proc/{init}")).exists()).then_some(()));
+    // The next start finds nothing in its way.
+    guest.start();
+    guest.wait_for_output("ready");
+    guest.stop();
+    guest.destroy();
+}
+
+#[test]
+fn the_daemon_is_killed_and_finds_it_again() {
+    let mut daemon = daemon("lxc");
+    daemon.create(100, BUSYBOX, &[RAW, SMALL, UNPRIVILEGED, ("entrypoint", PATIENT)]).start();
+    daemon.guest(100).wait_for_output("ready");
+    let init = daemon.guest(100).oci()["pid"].clone();
+    daemon.kill();
+    daemon.launch();
+    let guest = daemon.guest(100);
+    assert_eq!((guest.status().as_str(), &guest.oci()["pid"]), ("running", &init));
+    guest.task("shutdown", &[("timeout", "20")]).ok();
+    assert_eq!(guest.wait()["exit_code"], 0);
+    guest.destroy();
+}
