@@ -7,10 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # libcrun's own needs are listed with it, in scripts/libcrun.sh; these are what links against it.
 build=(gcc libc6-dev make pkg-config ca-certificates libjson-c-dev libcap-dev libseccomp-dev)
 demo=("${build[@]}" busybox-static curl e2fsprogs iproute2 jq mount procps util-linux)
-# podman, conmon and crun: our binary as podman's runtime, compared with Debian's. The libraries are
-# those of LXC, which is unpacked and not installed: see install_lxc.
-test=("${demo[@]}" conmon crun kmod libapparmor1 libcap2 libseccomp2 libselinux1 podman python3
-  python3-venv tar user-mode-linux xz-utils zstd)
+# podman, conmon and crun: our binary as podman's runtime, compared with Debian's.
+test=("${demo[@]}" conmon crun kmod podman python3 python3-venv tar user-mode-linux xz-utils zstd)
 bench=("${build[@]}" busybox-static crun e2fsprogs python3 util-linux wrk)
 valgrind=("${build[@]}" valgrind)
 
@@ -67,28 +65,6 @@ install_nextest() {
     cargo install --quiet --locked --root .cache/cargo "cargo-nextest@$nextest_version"
 }
 
-# LXC for container tests, with a wrapper per tool. As a package it would bring services of its own and a
-# dnsmasq, and this may be somebody's machine.
-install_lxc() {
-    local lxc=.cache/lxc folder tool
-    [ -x "$lxc/lxc-start" ] && return 0
-    say "unpacking LXC into $lxc (once)"
-    rm -rf "$lxc"
-    mkdir -p "$lxc"
-    folder=$(mktemp -d)
-    # The user of apt's own must be able to write there.
-    chmod 777 "$folder"
-    (cd "$folder" && { apt-get -qq download lxc liblxc1 liblxc-common || { apt-get -qq update && apt-get -qq download lxc liblxc1 liblxc-common; }; })
-    for package in "$folder"/*.deb; do dpkg-deb -x "$package" "$lxc"; done
-    rm -rf "$folder"
-    for tool in "$lxc"/usr/bin/lxc-*; do
-        # shellcheck disable=SC2016
-        printf '#!/bin/sh\nexport LD_LIBRARY_PATH=%q\nexec %q "$@"\n' \
-            "$PWD/$lxc/usr/lib/$(gcc -print-multiarch)" "$PWD/$tool" >"$lxc/$(basename "$tool")"
-        chmod +x "$lxc/$(basename "$tool")"
-    done
-}
-
 # Below .cache/ so that a container test in the virtual machine finds it by path.
 install_python() {
     local pins=tests/clients/requirements.txt venv=.cache/venv
@@ -143,7 +119,7 @@ for purpose in "$@"; do
         test)
             install_packages "${test[@]}"
             install_nextest
-            install_lxc
+            scripts/lxc.sh
             install_python
             install_schemathesis
             ;;

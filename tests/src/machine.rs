@@ -40,10 +40,13 @@ fn missing() -> Option<String> {
     (!absent.is_empty()).then(|| format!("cgroup v2 lacks the controllers {}", absent.join(", ")))
 }
 
-/// A program of Debian's LXC, as scripts/deps.sh unpacked it.
-pub fn lxc(tool: &str) -> PathBuf {
+/// The release of Debian whose LXC is meant where one is enough: 5.0. The other, `trixie`, has 6.0.
+pub const LXC: &str = "bookworm";
+
+/// A program of LXC's as a release of Debian has it, unpacked by scripts/lxc.sh.
+pub fn lxc(release: &str, tool: &str) -> PathBuf {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it has a parent");
-    let path = project.join(".cache/lxc").join(tool);
-    assert!(path.exists(), "{} is missing; scripts/deps.sh test unpacks it", path.display());
+    let path = project.join(".cache/lxc").join(release).join(tool);
+    assert!(path.exists(), "{} is missing; scripts/lxc.sh unpacks it", path.display());
     path
 }

@@ -49,10 +49,15 @@ impl Seen<'_> {
 }
 
 pub(crate) fn daemon(runtime: &str) -> Daemon {
+    daemon_with(runtime, tests::LXC)
+}
+
+/// `release` is whose LXC it is.
+pub(crate) fn daemon_with(runtime: &str, release: &str) -> Daemon {
     tests::require_machine();
     let settings = format!(
         "[runtime]\nlxc-start = {:?}\n[[runtime.rule]]\nvmid = \"*\"\nruntime = \"{runtime}\"\n",
-        tests::lxc("lxc-start")
+        tests::lxc(release, "lxc-start")
     );
     let daemon = Daemon::builder().file("etc/proxmox-lxcri/config.toml", &settings).start();
     rootfs(&daemon.templates(), BUSYBOX, &Content::default());
