@@ -9,9 +9,10 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix,
-    SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, UCred,
 };
+use rustix::process::{getgid, getpid, getuid};
 
 use crate::wire::{
     self, Command, Frame, HEADER, MAX_STATE, Malformed, Message, ReplyHeader, State,
@@ -242,7 +243,14 @@ fn terminated(text: &str) -> Vec<u8> {
 fn send(socket: &OwnedFd, command: Command, argument: i32, payload: &[u8]) -> Result<()> {
     let frame = Frame { command: command.number().into(), argument, payload: payload.to_vec() };
     let bytes = frame.encode();
-    if rustix::net::send(socket, &bytes, SendFlags::NOSIGNAL)? < bytes.len() {
+    let me = UCred { pid: getpid(), uid: getuid(), gid: getgid() };
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    // The kernel adds them only for who has asked already, which LXC does after it has accepted: a
+    // message that comes in between has none and is refused.
+    control.push(SendAncillaryMessage::ScmCredentials(me));
+    let iov = [io::IoSlice::new(&bytes)];
+    if rustix::net::sendmsg(socket, &iov, &mut control, SendFlags::NOSIGNAL)? < bytes.len() {
         return Err(Error::TimedOut);
     }
     Ok(())
@@ -290,4 +298,37 @@ fn receive_exact(socket: &OwnedFd, mut bytes: &mut [u8]) -> Result<()> {
         bytes = &mut bytes[count..];
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `lxc_cmd_accept` of LXC's commands.c may find a message that was sent before it asked.
+    #[test]
+    fn says_who_it_is_to_whoever_asks_late() {
+        let dir = tempfile::tempdir().unwrap();
+        let client = Client::new(dir.path(), "100");
+        let kind = SocketType::STREAM;
+        let listener = rustix::net::socket(AddressFamily::UNIX, kind, None).unwrap();
+        let name = SocketAddrUnix::new_abstract_name(&client.socket_name).unwrap();
+        rustix::net::bind(&listener, &name).unwrap();
+        rustix::net::listen(&listener, 1).unwrap();
+        let socket = client.connect(Duration::from_secs(5)).unwrap();
+        let accepted = rustix::net::accept(&listener).unwrap();
+
+        send(&socket, Command::GetInitPid, 0, &[]).unwrap();
+
+        rustix::net::sockopt::set_socket_passcred(&accepted, true).unwrap();
+        let mut bytes = [0; 64];
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut iov = [io::IoSliceMut::new(&mut bytes)];
+        rustix::net::recvmsg(&accepted, &mut iov, &mut control, RecvFlags::empty()).unwrap();
+        let said = control.drain().find_map(|part| match part {
+            RecvAncillaryMessage::ScmCredentials(sender) => Some((sender.pid, sender.uid)),
+            RecvAncillaryMessage::ScmRights(_) | _ => None,
+        });
+        assert_eq!(said, Some((getpid(), getuid())));
+    }
 }
