@@ -1,5 +1,5 @@
-//! Debian's podman with our binary as its runtime, and the same with Debian's crun: exit codes and
-//! standard output must agree. What differs is listed in tests/podman/differences.toml, with a reason.
+//! Debian's podman with our binary as its runtime, and the same with Debian's crun: exit codes, standard
+//! output and messages must agree. What differs is listed in tests/podman/differences.toml, with a reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,10 @@ const COMMANDS: &[(&str, &str)] = &[
     ("run missing program", "run --rm img /bin/nothing"),
     ("run no program", "run --rm img /etc/passwd"),
     ("run foreign program", "run --rm img /bin/foreign"),
-    ("run terminal", "run --rm -t img tty"),
+    (
+        "run terminal",
+        "run --rm -t img sh -c 'test -t 0 && test -t 1 && test -t 2 && echo terminal'",
+    ),
     (
         "run limits",
         "run --rm --memory 64m --pids-limit 33 img cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max",
@@ -29,10 +32,10 @@ const COMMANDS: &[(&str, &str)] = &[
     ("run no cgroup", "run --rm --cgroups=disabled img echo free"),
     (
         "detach",
-        "run -d --name c --health-cmd 'test -e /tmp/healthy' --health-interval 0 img sh -c 'trap \"echo told; exit 5\" TERM; echo up; while :; do sleep 0.1; done'",
+        "run -d --name c --memory 64m --pids-limit 44 --health-cmd 'test -e /tmp/healthy' --health-interval 0 img sh -c 'trap \"echo told; exit 5\" TERM; echo up; while :; do sleep 0.1; done'",
     ),
     ("exec", "exec c sh -c 'echo in; exit 9'"),
-    ("exec terminal", "exec -t c tty"),
+    ("exec terminal", "exec -t c sh -c 'test -t 0 && test -t 1 && echo terminal'"),
     ("exec user", "exec -u 7 -e Y=z -w /etc c sh -c 'id -u; echo $PWD $Y'"),
     ("exec missing program", "exec c nothing"),
     ("unhealthy", "healthcheck run c"),
@@ -43,6 +46,9 @@ const COMMANDS: &[(&str, &str)] = &[
     ),
     ("healthy", "healthcheck run c"),
     ("logs", "logs c"),
+    ("top", "top c args"),
+    ("limits", "exec c cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max"),
+    ("kill nothing", "kill -s 0 c"),
     ("pause", "pause c"),
     ("state paused", "inspect --format '{{.State.Status}}' c"),
     ("exec paused", "exec c true"),
@@ -52,16 +58,51 @@ const COMMANDS: &[(&str, &str)] = &[
     ("code", "inspect --format '{{.State.Status}} {{.State.ExitCode}}' c"),
     ("restart", "restart -t 1 c"),
     ("rm by force", "rm -f -t 1 c"),
+    ("detach deaf", "run -d --name d img sh -c 'trap \"\" TERM; while :; do sleep 0.1; done'"),
+    ("stop deaf", "stop -t 1 d"),
+    ("code deaf", "inspect --format '{{.State.Status}} {{.State.ExitCode}}' d"),
+    ("rm", "rm d"),
+    ("gone", "ps -a -q"),
 ];
 
-#[derive(Debug, Deserialize)]
+/// Where podman asks its own settings what a runtime can do, by the runtime's name.
+const AS_INSTALLED: &[&str] =
+    &["run", "run missing program", "run no program", "run foreign program", "run no cgroup"];
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Difference {
     command: String,
-    /// For who reads it.
-    #[serde(rename = "reason")]
-    _reason: String,
+    what: What,
+    /// With podman's settings untouched; else they say of ours what they say of crun.
+    #[serde(default)]
+    as_installed: bool,
 }
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum What {
+    Code,
+    Stdout,
+    Stderr,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    #[serde(default)]
+    difference: Vec<Reasoned>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reasoned {
+    #[serde(flatten)]
+    difference: Difference,
+    reason: String,
+}
+
+/// Exit code and both outputs.
+type Told = (Option<i32>, String, String);
 
 struct Podman {
     folder: PathBuf,
@@ -85,8 +126,7 @@ impl Podman {
         command
     }
 
-    /// Exit code and both outputs.
-    fn call(&self, line: &str) -> (Option<i32>, String, String) {
+    fn call(&self, line: &str) -> Told {
         // Not pipes: conmon stays with a container and would keep them open.
         let (out, err) = (self.folder.join("out"), self.folder.join("err"));
         let file = |path: &Path| fs::File::create(path).unwrap().into_parts().0;
@@ -111,49 +151,81 @@ fn split(line: &str) -> Vec<String> {
     words
 }
 
+/// One of a runtime's own, with the image.
+fn podman(folder: &Path, name: &str, runtime: PathBuf, settings: &str, archive: &Path) -> Podman {
+    let folder = folder.join(name);
+    fs::create_dir(&folder).unwrap();
+    // No network, which is no business of the runtime.
+    let conf = "[containers]\nnetns = \"none\"\nlog_driver = \"k8s-file\"\n\
+                default_ulimits = [\"nofile=1024:1024\", \"nproc=4096:4096\"]\n";
+    fs::write(folder.join("containers.conf"), format!("{conf}{settings}")).unwrap();
+    let podman = Podman { folder, runtime };
+    let (code, _, err) = podman.call(&format!("import {} img", archive.display()));
+    assert_eq!(code, Some(0), "{err}");
+    podman
+}
+
 #[test]
 fn podman_behaves_as_with_crun() {
     tests::require_machine();
     let folder = tempfile::tempdir().unwrap();
     let image = Content::default().file("bin/foreign", 0o755, "\x7fELF of another world");
     let archive = rootfs(folder.path(), "image.tar", &image);
-    let podmen = [("/usr/bin/crun".into(), "crun"), (binary("proxmox-lxcri"), "ours")];
-    let podmen = podmen.map(|(runtime, name)| {
-        let folder = folder.path().join(name);
-        fs::create_dir(&folder).unwrap();
-        // No network, which is no business of the runtime; errors as JSON from ours as well.
-        let conf = "[containers]\nnetns = \"none\"\nlog_driver = \"k8s-file\"\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=4096:4096\"]\n\
-                    [engine]\nruntime_supports_json = [\"crun\", \"proxmox-lxcri\"]\nruntime_supports_nocgroup = [\"crun\", \"proxmox-lxcri\"]\n";
-        fs::write(folder.join("containers.conf"), conf).unwrap();
-        let podman = Podman { folder, runtime };
-        let (code, _, err) = podman.call(&format!("import {} img", archive.display()));
-        assert_eq!(code, Some(0), "{err}");
-        podman
-    });
-    let [theirs, ours] = &podmen;
+    let known = "[engine]\nruntime_supports_json = [\"crun\", \"proxmox-lxcri\"]\n\
+                 runtime_supports_nocgroup = [\"crun\", \"proxmox-lxcri\"]\n";
+    let (path, crun) = (folder.path(), PathBuf::from("/usr/bin/crun"));
+    let theirs = podman(path, "crun", crun, known, &archive);
+    let ours = podman(path, "ours", binary("proxmox-lxcri"), known, &archive);
+    let unknown = podman(path, "unknown", binary("proxmox-lxcri"), "", &archive);
 
-    let mut differing = BTreeMap::new();
+    let mut found = BTreeMap::new();
     for (name, line) in COMMANDS {
-        let (theirs, ours) = (theirs.call(line), ours.call(line));
-        if (theirs.0, same(&theirs.1)) != (ours.0, same(&ours.1)) {
-            differing.insert(*name, (theirs, ours));
+        let expected = theirs.call(line);
+        let also = AS_INSTALLED.contains(name).then_some((true, &unknown));
+        for (as_installed, podman) in [(false, &ours)].into_iter().chain(also) {
+            for (what, pair) in differences(&expected, &podman.call(line)) {
+                found.insert(Difference { command: (*name).to_owned(), what, as_installed }, pair);
+            }
         }
     }
     let list = concat!(env!("CARGO_MANIFEST_DIR"), "/podman/differences.toml");
-    let list: BTreeMap<String, Vec<Difference>> =
-        toml::from_str(&fs::read_to_string(list).unwrap()).unwrap();
-    let listed: BTreeSet<&str> =
-        list.values().flatten().map(|difference| difference.command.as_str()).collect();
-    let found: BTreeSet<&str> = differing.keys().copied().collect();
-    assert_eq!(found, listed, "{differing:#?}");
+    let list: List = toml::from_str(&fs::read_to_string(list).unwrap()).unwrap();
+    assert!(list.difference.iter().all(|difference| !difference.reason.is_empty()));
+    let listed: BTreeSet<_> = list.difference.iter().map(|listed| &listed.difference).collect();
+    assert_eq!(found.keys().collect::<BTreeSet<_>>(), listed, "{found:#?}");
 }
 
-/// Names of containers are never the same twice.
+/// Theirs and ours of what is not the same.
+fn differences(theirs: &Told, ours: &Told) -> Vec<(What, [String; 2])> {
+    let code = |told: &Told| format!("{:?}", told.0);
+    let [out, err] = [|told: &Told| same(&told.1), |told: &Told| same(&told.2)];
+    [
+        (What::Code, [code(theirs), code(ours)]),
+        (What::Stdout, [out(theirs), out(ours)]),
+        (What::Stderr, [err(theirs), err(ours)]),
+    ]
+    .into_iter()
+    .filter(|(_, [theirs, ours])| theirs != ours)
+    .collect()
+}
+
+/// Without what is never the same: containers' numbers, times, and where the runtime is.
 fn same(printed: &str) -> String {
     let id = |word: &str| word.len() >= 12 && word.chars().all(|c| c.is_ascii_hexdigit());
-    printed
-        .split('\n')
-        .map(|line| if id(line.trim()) { "ID" } else { line })
-        .collect::<Vec<_>>()
-        .join("\n")
+    let ends = |c: char| !c.is_ascii_alphanumeric();
+    let words = printed.split_inclusive(ends).map(|word| match word.trim_end_matches(ends) {
+        bare if id(bare) => word.replace(bare, "ID"),
+        _ => word.to_owned(),
+    });
+    let lines = words.collect::<String>();
+    let lines = lines.split('\n').map(|line| match (line, line.split_once(": ")) {
+        (_, Some(("Error", rest))) if rest.starts_with('/') => {
+            format!("Error: RUNTIME: {}", rest.split_once(": ").map_or("", |(_, why)| why))
+        }
+        (logged, _) if logged.starts_with("time=") => {
+            logged.split_once(' ').map_or("", |(_, rest)| rest).to_owned()
+        }
+        (other, _) => other.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
