@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use openapi::{NodeName, Upid, Vmid};
@@ -15,6 +16,11 @@ use serde_json::Value;
 use crate::{pveproxy, target};
 
 const PREFIX: &str = "PVEAPIToken=";
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+/// Between two pieces of an answer. What takes long is a task.
+const READ_PATIENCE: Duration = Duration::from_secs(120);
+/// PVE's clients are often given it with the address.
+const API: &str = "/api2/json";
 
 /// Which daemon, and how its answers are shown.
 #[derive(Debug, Args)]
@@ -141,8 +147,8 @@ pub enum ClientError {
     RemoteExec,
     #[error("CT {0} is not running")]
     NotRunning(Vmid),
-    #[error("CT {vmid} runs under {runtime}; use lxc-attach for it")]
-    Attach { vmid: Vmid, runtime: String },
+    #[error("--cwd does not work with LXC, whose lxc-attach has nothing like it")]
+    Cwd,
     #[error(transparent)]
     Exec(#[from] super::oci::OciError),
     #[error(transparent)]
@@ -152,8 +158,20 @@ pub enum ClientError {
 impl ClientError {
     /// Whether the command line is to blame.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::NoToken | Self::NoApi | Self::Setting(_) | Self::RemoteExec)
+        matches!(
+            self,
+            Self::NoToken | Self::NoApi | Self::Url(_) | Self::Setting(_) | Self::RemoteExec
+        )
     }
+}
+
+fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, ClientError> {
+    let builder = builder
+        .connect_timeout(CONNECT_PATIENCE)
+        .read_timeout(READ_PATIENCE)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy();
+    builder.build().map_err(ClientError::Prepare)
 }
 
 pub(crate) struct Client {
@@ -179,16 +197,19 @@ impl Client {
         }
         let root = target.root()?;
         let socket = root.run_dir().join("api.sock");
-        if !socket.exists() {
-            return Err(ClientError::NoDaemon { root: root.prefix().to_owned(), socket });
+        match fs_err::metadata(&socket) {
+            Ok(_) => {}
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                return Err(ClientError::NoDaemon { root: root.prefix().to_owned(), socket });
+            }
+            Err(err) => return Err(err.into()),
         }
         let place = format!("the daemon at {}", socket.display());
         // No certificate is ever looked at, so none of the system's are loaded.
-        let http = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .tls_backend_preconfigured(pveproxy::known(None, Vec::new()))
-            .no_proxy()
             .unix_socket(socket.as_path());
-        let http = http.build().map_err(ClientError::Prepare)?;
+        let http = build(builder)?;
         Ok(Self { http, base: "http://localhost".to_owned(), authorization: None, place })
     }
 
@@ -209,11 +230,11 @@ impl Client {
                 reqwest::Client::builder()
             }
         };
-        let http = builder.redirect(reqwest::redirect::Policy::none()).no_proxy().build();
+        let base = url.as_str().trim_end_matches('/');
         Ok(Self {
-            http: http.map_err(ClientError::Prepare)?,
-            base: url.as_str().trim_end_matches('/').to_owned(),
             authorization: Some(target.token()?),
+            http: build(builder)?,
+            base: base.strip_suffix(API).unwrap_or(base).to_owned(),
             place: url.to_string(),
         })
     }
@@ -270,7 +291,7 @@ impl Client {
             form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
         let in_query = matches!(method, Method::GET | Method::DELETE) && !encoded.is_empty();
         let query = if in_query { format!("?{encoded}") } else { String::new() };
-        let url = format!("{}/api2/json{path}{query}", self.base);
+        let url = format!("{}{API}{path}{query}", self.base);
         let in_body = matches!(method, Method::POST | Method::PUT);
         let mut request = self.http.request(method, url);
         if in_body {

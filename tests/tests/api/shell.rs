@@ -168,6 +168,24 @@ fn a_task_that_ends_well_is_zero() {
 }
 
 #[test]
+fn a_terminal_shows_how_far_a_task_is() {
+    let daemon = daemon();
+    let words = ["ct", "--root", daemon.root().to_str().unwrap(), "destroy", "1000"];
+    let line = format!("{} {}", binary("proxmox-lxcri").display(), words.join(" "));
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let told = done(&output);
+    let lines: Vec<_> = told.lines().collect();
+    // Drawn over again and again, and gone in the end; the log's lines stay.
+    assert!(lines.iter().any(|line| line.contains("\u{1b}[2K")), "{told:?}");
+    assert!(lines.iter().any(|line| line.ends_with("TASK OK")), "{told:?}");
+}
+
+#[test]
 fn logs_are_what_the_container_wrote() {
     let daemon = daemon();
     let log = daemon.root().join("var/log/proxmox-lxcri/100.log");

@@ -1,5 +1,6 @@
 //! `ct exec`: this process becomes the OCI runtime's `exec` on the container that the daemon's monitor
-//! runs. The API has no call for it, so it works on the container's own machine only.
+//! runs, or LXC's `lxc-attach` if LXC runs it. The API has no call for it, so it works on the container's
+//! own machine only.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use openapi::Vmid;
+use pve_integration::layout::Root;
 use serde_json::Value;
 
 use crate::cli::client::{Client, ClientError, Target};
@@ -42,19 +44,43 @@ pub(super) async fn run(target: &Target, exec: &Exec) -> Result<(), ClientError>
     if container.get("pid").is_none_or(Value::is_null) {
         return Err(ClientError::NotRunning(exec.vmid));
     }
-    let runtime = show::word(container.get("runtime"));
-    if runtime != "crun" {
-        return Err(ClientError::Attach { vmid: exec.vmid, runtime });
-    }
-    let path = find_monitor().ok_or(OciError::NoMonitor)?;
-    let mut command = Command::new(&path);
-    command.arg("oci").arg("--root").arg(target.root()?.libcrun_state()).arg("exec");
+    let root = target.root()?;
+    let mut command = match show::word(container.get("runtime")).as_str() {
+        "lxc" => lxc(exec, &root)?,
+        _ => crun(exec, &root)?,
+    };
+    let path = command.get_program().into();
+    let source = command.args(&exec.command).exec();
+    Err(OciError::Exec { path, source }.into())
+}
+
+fn crun(exec: &Exec, root: &Root) -> Result<Command, ClientError> {
+    let mut command = Command::new(find_monitor().ok_or(OciError::NoMonitor)?);
+    command.arg("oci").arg("--root").arg(root.libcrun_state()).arg("exec");
     command.args(exec.tty.then_some("--tty"));
     if let Some(cwd) = &exec.cwd {
         command.arg("--cwd").arg(cwd);
     }
     command.args(exec.env.iter().flat_map(|variable| ["--env", variable]));
     command.args(exec.user.iter().flat_map(|user| ["--user", user]));
-    let source = command.arg(exec.vmid.to_string()).args(&exec.command).exec();
-    Err(OciError::Exec { path, source }.into())
+    command.arg(exec.vmid.to_string());
+    Ok(command)
+}
+
+/// It makes a terminal by itself where it has one.
+fn lxc(exec: &Exec, root: &Root) -> Result<Command, ClientError> {
+    if exec.cwd.is_some() {
+        return Err(ClientError::Cwd);
+    }
+    let mut command = Command::new("lxc-attach");
+    command.arg("--lxcpath").arg(root.lxc_path()).args(["--name", &exec.vmid.to_string()]);
+    // The caller's environment is none of the container's business.
+    command.arg("--clear-env");
+    command.args(exec.env.iter().flat_map(|variable| ["--set-var", variable]));
+    if let Some(user) = &exec.user {
+        let (uid, gid) = user.split_once(':').unwrap_or((user, "0"));
+        command.args(["--uid", uid, "--gid", gid]);
+    }
+    command.arg("--");
+    Ok(command)
 }
