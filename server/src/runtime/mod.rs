@@ -1,6 +1,6 @@
 //! The boundary to what runs containers. Only *start* differs between runtimes: whoever supervises
 //! a container answers LXC's command protocol, so its state, stop and freeze are asked there
-//! ([`Supervised`]), whatever runs it.
+//! (`Supervised`), whatever runs it.
 
 mod crun;
 mod lxc;
