@@ -177,7 +177,8 @@ async fn a_start_without_the_monitor_names_the_package() {
     let upid = world.guests.start(vmid(100), Start::default(), &root_user()).await.unwrap();
 
     let status = world.end(&upid).await;
-    assert!(status.ends_with("install the package proxmox-lxcri"), "{status}");
+    // Where no LXC is installed either, its package is named behind.
+    assert!(status.contains("install the package proxmox-lxcri"), "{status}");
 }
 
 #[tokio::test]

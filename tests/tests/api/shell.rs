@@ -121,12 +121,16 @@ fn without_a_daemon_the_missing_socket_is_named() {
     daemon.launch();
 }
 
-/// A monitor that ends at once, with this as its last words.
+/// A monitor that can do all it is asked about, and then ends at once with this as its last words.
 fn broken_monitor(folder: &std::path::Path) -> String {
     let path = folder.join("monitor");
     fs_err::write(
         &path,
-        "#!/bin/sh\n[ \"$1\" = run ] || exit 0\necho 'no luck today' >&2\nexit 1\n",
+        "#!/bin/sh\n\
+         [ \"$1\" != --probe ] || echo '{\"usable\": true, \"missing\": []}'\n\
+         [ \"$1\" = run ] || exit 0\n\
+         echo 'no luck today' >&2\n\
+         exit 1\n",
     )
     .unwrap();
     fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
