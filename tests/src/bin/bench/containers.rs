@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -197,8 +198,10 @@ impl Api {
         let begun = Instant::now();
         let upid = self.call(method, path, body).as_str().unwrap().to_owned();
         let answer = begun.elapsed().as_secs_f64() * 1000.0;
-        self.wait_closed(&upid);
+        let watch = self.wait_closed(&upid);
         let end = begun.elapsed().as_secs_f64() * 1000.0;
+        // Closed behind the clock: the kernel takes a grace period of RCU to forget a watch.
+        drop(watch);
         let status = format!("/nodes/{NODE}/tasks/{upid}/status");
         let status = eventually(10, "a task whose log is closed has ended", || {
             let now = self.call("GET", &status, "");
@@ -211,7 +214,7 @@ impl Api {
 
     /// Until the task has closed its log, without asking: who polls takes from the daemon and the
     /// monitor one of two CPUs, which would be counted as theirs.
-    fn wait_closed(&self, upid: &str) {
+    fn wait_closed(&self, upid: &str) -> OwnedFd {
         use rustix::fs::inotify;
 
         // PVE's folders are named by the last digit of the start time.
@@ -224,6 +227,7 @@ impl Api {
             let mut room = [std::mem::MaybeUninit::uninit(); 512];
             inotify::Reader::new(&watch, &mut room).next().unwrap();
         }
+        watch
     }
 
     fn create(&mut self, vmid: u32, entrypoint: &str) -> f64 {
