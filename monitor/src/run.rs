@@ -155,14 +155,18 @@ pub(crate) fn read_config(guest: &Guest) -> Result<ContainerConfig> {
     Ok(config)
 }
 
-/// The one line that the daemon waits for; then our standard output is over.
+/// The one line that the daemon waits for; then our standard output is over, and so is the use of what
+/// only a start needs.
 pub(crate) fn say_running(init: Option<Pid>) -> Result<()> {
     // One may have ended before its number was known.
     let line = format!("RUNNING {}\n", init.map_or(0, |init| init.as_raw_nonzero().get()));
     // The daemon may be gone; its containers run on.
     io::stdout().write_all(line.as_bytes()).and_then(|()| io::stdout().flush()).ok();
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
-    null.and_then(|null| rustix::stdio::dup2_stdout(&null)).during("cannot close standard output")
+    null.and_then(|null| rustix::stdio::dup2_stdout(&null))
+        .during("cannot close standard output")?;
+    heap::give_back();
+    heap::forget_code().during("cannot give memory back")
 }
 
 fn record_of(container: &Container, status: WaitStatus, oom_killed: bool) -> ExitRecord {

@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "monitor",
         &[
+            "heap",
             "images",
             "libcrun",
             "loopdev",
