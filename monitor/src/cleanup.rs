@@ -12,7 +12,7 @@ use crate::cgroup::Cgroup;
 use crate::container::epoch_seconds;
 use crate::error::{Error, Result};
 use crate::guest::Guest;
-use crate::{lxc, namespace};
+use crate::{lxc, names, namespace, net};
 
 /// The verb `cleanup`: for the daemon, when it finds a container without a monitor.
 pub(crate) fn cleanup(guest: &Guest) -> Result<()> {
@@ -38,7 +38,8 @@ pub(crate) fn leftovers(guest: &Guest, cgroup: &Cgroup, reap: impl FnMut()) -> R
     remove_files(guest)
 }
 
-/// Processes, cgroups and libcrun's state, in the order in which one holds the next.
+/// Processes, cgroups, libcrun's state and network interfaces, in the order in which one holds the
+/// next.
 pub(crate) fn end_processes(guest: &Guest, cgroup: &Cgroup, reap: impl FnMut()) -> Result<()> {
     if !cgroup.destroy(reap)? {
         return Err(Error::Unkillable(guest.vmid));
@@ -47,7 +48,7 @@ pub(crate) fn end_processes(guest: &Guest, cgroup: &Cgroup, reap: impl FnMut()) 
     if runtime.state_root.join(guest.name()).exists() {
         runtime.delete(&guest.name(), true)?;
     }
-    Ok(())
+    net::remove(guest)
 }
 
 pub(crate) fn remove_files(guest: &Guest) -> Result<()> {
@@ -55,10 +56,13 @@ pub(crate) fn remove_files(guest: &Guest) -> Result<()> {
     for name in ["console.sock", lxc::CONFIG, lxc::SECCOMP, lxc::OOM] {
         remove(&guest.root.guest_run(guest.vmid).join(name))?;
     }
-    match fs::remove_dir(guest.rootfs_view()) {
-        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err.into()),
-        Ok(()) | Err(_) => Ok(()),
+    for folder in [guest.rootfs_view(), names::folder(guest)] {
+        match fs::remove_dir(folder) {
+            Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err.into()),
+            Ok(()) | Err(_) => {}
+        }
     }
+    Ok(())
 }
 
 pub(crate) fn remove(path: &Path) -> io::Result<()> {

@@ -18,6 +18,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::console::ConsoleSocket;
 use crate::error::{During, Result};
 use crate::guest::{Guest, warn};
+use crate::net;
 use crate::output::{Log, Output};
 
 /// When a life began, by both clocks.
@@ -54,6 +55,15 @@ impl Container {
     pub(crate) fn start(guest: &Guest, config: &ContainerConfig, rootfs: &Path) -> Result<Self> {
         // An init system wants a console it can open; a program of its own wants clean pipes.
         let terminal = !config.is_application() && config.get("console") != Some("0");
+        let network = net::plan(guest, config)?;
+        for warning in &network.warnings {
+            warn(&warning.key, &warning.reason);
+        }
+        for lease in &network.leases {
+            warn(&lease.key, "dhcp is not applied by the crun runtime to an application yet");
+        }
+        let connect =
+            |init| net::set_up(guest, &network, init).map_err(|err| crate::one_line(&err));
         let spec = write_bundle(guest, config, rootfs, terminal)?;
 
         let runtime = guest.runtime();
@@ -63,7 +73,7 @@ impl Container {
         let (init, output) = if terminal {
             let socket = ConsoleSocket::bind(&bundle)?;
             let io = Stdio { console_socket: Some(socket.path().to_owned()), ..Stdio::default() };
-            let init = runtime.create_and_start(&name, &bundle, &io)?;
+            let init = runtime.create_and_start_with(&name, &bundle, &io, connect)?;
             (init, Output::pty(socket.receive()?, log))
         } else {
             let (source, writer) = pipe_with(PipeFlags::CLOEXEC)
@@ -76,7 +86,8 @@ impl Container {
                 stderr: Some(writer),
                 ..Stdio::default()
             };
-            (runtime.create_and_start(&name, &bundle, &io)?, Output::pipe(source, log))
+            let init = runtime.create_and_start_with(&name, &bundle, &io, connect)?;
+            (init, Output::pipe(source, log))
         };
         // Also works for one that has ended already: it is our child and not yet waited for.
         let pidfd = pidfd_open(init.pid, PidfdFlags::empty())

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use openapi::{Vmid, VolumeId};
 use pve_integration::bundle::BundleError;
 use pve_integration::ct_config::{ConfigError, ValueError};
+use pve_integration::network::NetworkError;
 use pve_integration::storage::StorageError;
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;
@@ -18,8 +19,18 @@ pub(crate) enum Error {
     /// PVE's words.
     #[error("you can't start a CT if it's a template")]
     Template,
+    #[error("CT {0} not running")]
+    NotRunning(Vmid),
     #[error("bridge '{0}' does not exist")]
     NoBridge(String),
+    #[error("cannot {what}")]
+    Network { what: String, source: io::Error },
+    /// PVE's words.
+    #[error("interface {link} already exist in bridge {bridge}")]
+    VlanTaken { link: String, bridge: String },
+    /// What was said in a worker of libcrun's.
+    #[error("{0}")]
+    InWorker(String),
     #[error("volume '{volume}' is a {format} image, which cannot be mounted for a container")]
     VolumeFormat { volume: VolumeId, format: &'static str },
     #[error("directory '{}' does not exist", .0.display())]
@@ -61,6 +72,8 @@ pub(crate) enum Error {
     #[error(transparent)]
     Bundle(#[from] BundleError),
     #[error(transparent)]
+    Plan(#[from] NetworkError),
+    #[error(transparent)]
     Libcrun(libcrun::Error),
     #[error(transparent)]
     Loop(#[from] loopdev::Error),
@@ -89,6 +102,9 @@ impl From<libcrun::Error> for Error {
     fn from(err: libcrun::Error) -> Self {
         if err.kind() == libcrun::Kind::Executable {
             return Self::Entrypoint(err.message);
+        }
+        if err.kind() == libcrun::Kind::Caller {
+            return Self::InWorker(err.message);
         }
         Self::Libcrun(err)
     }

@@ -15,7 +15,9 @@ mod error;
 mod guest;
 mod image;
 mod lxc;
+mod names;
 mod namespace;
+mod net;
 mod oci;
 mod output;
 mod pace;
@@ -60,6 +62,13 @@ enum Verb {
         /// Let this program of LXC's run it, not libcrun
         #[arg(long, value_name = "FILE")]
         lxc_start: Option<PathBuf>,
+    },
+    /// Change one network interface of a container that runs under libcrun
+    Net {
+        #[command(flatten)]
+        guest: GuestArguments,
+        #[command(flatten)]
+        change: net::Change,
     },
     /// Remove what a container without a monitor left behind
     Cleanup(GuestArguments),
@@ -143,6 +152,10 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Verb::Run { guest, lxc_start: Some(program) }) => lxc::run(&guest.check()?, &program)?,
         Some(Verb::LxcChild { parent, program, arguments }) => {
             lxc::become_lxc_start(parent, &program, &arguments)?;
+        }
+        Some(Verb::Net { guest, change }) => {
+            let answer = if net::change(&guest.check()?, &change)? { "DONE" } else { "WAITS" };
+            writeln!(std::io::stdout(), "{answer}")?;
         }
         Some(Verb::Cleanup(guest)) => cleanup::cleanup(&guest.check()?)?,
         Some(Verb::Unpack { guest, archive, how }) => {

@@ -181,7 +181,7 @@ fn wait_until_free(image: &Path, volume: &VolumeId) -> Result<()> {
     Ok(())
 }
 
-fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }

@@ -22,8 +22,9 @@ use crate::cleanup;
 use crate::container::{Began, Container, epoch_seconds};
 use crate::error::{During, Error, Result};
 use crate::guest::{Guest, warn};
+use crate::names::Names;
 use crate::namespace;
-use crate::rootfs::{Purpose, Rootfs, refuse_odd_directories};
+use crate::rootfs::{Purpose, Rootfs, open_folder, refuse_odd_directories};
 use crate::supervisor::{Supervisor, reap};
 
 /// A container that reboots faster than this is slowed down to it.
@@ -41,8 +42,9 @@ pub(crate) fn run(guest: &Guest) -> Result<()> {
 
     let mut supervisor = Supervisor::new(guest, &cgroup, &listener, &signals);
     supervisor.enter(State::Starting);
-    let (mut rootfs, mut record) = (None, ExitRecord::default());
-    let outcome = live(guest, &cgroup, &mut supervisor, &mut rootfs, &mut record);
+    let (mut rootfs, mut names, mut record) = (None, None, ExitRecord::default());
+    let made = (&mut rootfs, &mut names);
+    let outcome = live(guest, &cgroup, &mut supervisor, made, &mut record);
     supervisor.enter(if outcome.is_ok() { State::Stopping } else { State::Aborting });
     if let Err(err) = &outcome {
         record.error = Some(crate::one_line(err));
@@ -50,6 +52,7 @@ pub(crate) fn run(guest: &Guest) -> Result<()> {
 
     let ended = cleanup::end_processes(guest, &cgroup, || drop(reap_all()));
     let unmounted = rootfs.map_or(Ok(()), Rootfs::unmount);
+    let forgotten = names.map_or(Ok(()), Names::unmount);
     let cleaned = cleanup::remove_files(guest);
     record.endtime = epoch_seconds();
     let recorded = record.write(&guest.root.exit_record(guest.vmid));
@@ -64,6 +67,7 @@ pub(crate) fn run(guest: &Guest) -> Result<()> {
     outcome?;
     ended?;
     unmounted?;
+    forgotten?;
     cleaned?;
     recorded?;
     Ok(())
@@ -84,13 +88,13 @@ pub(crate) fn reap_all() -> Result<()> {
     reap(rustix::process::getpid()).map(drop)
 }
 
-/// Start, supervise, and start again as often as the container reboots. `record` and `rootfs` hold
-/// what is known and made so far when this fails.
+/// Start, supervise, and start again as often as the container reboots. `record`, `rootfs` and `names`
+/// hold what is known and made so far when this fails.
 fn live(
     guest: &Guest,
     cgroup: &Cgroup,
     supervisor: &mut Supervisor<'_>,
-    rootfs: &mut Option<Rootfs>,
+    (rootfs, names): (&mut Option<Rootfs>, &mut Option<Names>),
     record: &mut ExitRecord,
 ) -> Result<()> {
     record.starttime = epoch_seconds();
@@ -99,6 +103,10 @@ fn live(
     let config = read_config(guest)?;
     let mounted = rootfs.insert(Rootfs::mount(guest, &config, Purpose::Run)?);
     refuse_odd_directories(mounted.open()?.as_fd())?;
+
+    let shown = open_folder(mounted.path())?;
+    *names = Names::show(guest, &config, shown.as_fd())?;
+    drop(shown);
 
     let mut container = Container::start(guest, &config, mounted.path())?;
     drop(config);
@@ -121,7 +129,9 @@ fn live(
         let lived = container.began.instant.elapsed();
         std::thread::sleep(SHORTEST_LIFE.saturating_sub(lived));
         // Read anew: what was changed and applied meanwhile takes effect.
-        container = Container::start(guest, &read_config(guest)?, mounted.path())?;
+        let config = read_config(guest)?;
+        names.iter().try_for_each(|names| names.write(guest, &config))?;
+        container = Container::start(guest, &config, mounted.path())?;
     }
 }
 

@@ -75,17 +75,11 @@ pub(crate) fn plan(
         }
         return Ok(None);
     }
-    let host = HostResolver::parse(&read_host("/etc/resolv.conf"));
-    let list = |key: &str| {
-        let words = config.get(key)?.split(|c: char| c == ',' || c == ';' || c.is_whitespace());
-        Some(words.filter(|word| !word.is_empty()).map(str::to_owned).collect::<Vec<_>>())
-    };
-    let hostname =
-        config.current().hostname().map_or_else(|| format!("CT{}", guest.vmid), str::to_owned);
+    let Known { hostname, address, search, servers } = Known::of(guest, config);
     let plan = Plan {
-        address: address(config),
-        search: list("searchdomain").unwrap_or(host.search),
-        servers: list("nameserver").unwrap_or(host.servers),
+        address,
+        search,
+        servers,
         timezone: if ostype == "nixos" { None } else { timezone(config) },
         host_keys: host_keys::make(guest, rootfs, &hostname)?,
         hostname,
@@ -97,6 +91,33 @@ pub(crate) fn plan(
     file.flush().during(what)?;
     file.rewind().during(what)?;
     Ok(Some(file))
+}
+
+/// By what names the container is known, and whom it asks for those of others.
+pub(crate) struct Known {
+    pub(crate) hostname: String,
+    /// Of the first interface, if it has one of its own.
+    pub(crate) address: Option<String>,
+    pub(crate) search: Vec<String>,
+    pub(crate) servers: Vec<String>,
+}
+
+impl Known {
+    pub(crate) fn of(guest: &Guest, config: &ContainerConfig) -> Self {
+        let host = HostResolver::parse(&read_host("/etc/resolv.conf"));
+        let list = |key: &str| {
+            let words = config.get(key)?.split(|c: char| c == ',' || c == ';' || c.is_whitespace());
+            Some(words.filter(|word| !word.is_empty()).map(str::to_owned).collect::<Vec<_>>())
+        };
+        let hostname =
+            config.current().hostname().map_or_else(|| format!("CT{}", guest.vmid), str::to_owned);
+        Self {
+            hostname,
+            address: address(config),
+            search: list("searchdomain").unwrap_or(host.search),
+            servers: list("nameserver").unwrap_or(host.servers),
+        }
+    }
 }
 
 fn read_host(path: &str) -> String {

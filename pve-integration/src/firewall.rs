@@ -20,6 +20,8 @@ use openapi::format::split_list;
 use serde_json::{Map, Value};
 use sha1::{Digest as _, Sha1};
 
+use crate::layout::Root;
+
 pub use self::aliases::{Alias, AliasChange};
 pub use self::error::FirewallError;
 pub use self::ipsets::{IpSet, IpSetEntry, NewIpSet};
@@ -27,6 +29,14 @@ pub use self::log::{LogPage, LogWanted, log};
 pub use self::parse::{Parsed, parse, parse_cluster};
 pub use self::rule::Rule;
 pub use self::store::{Firewalls, copy, edit, is_there, load, remove, replace};
+
+/// What PVE's packages enforce it by, older and newer.
+const ENFORCERS: [&str; 2] = ["/usr/sbin/pve-firewall", "/usr/libexec/proxmox/proxmox-firewall"];
+
+/// Whether somebody on this root acts on what is stored here.
+pub fn is_enforced(root: &Root) -> bool {
+    ENFORCERS.iter().any(|program| root.below(program).exists())
+}
 
 /// Options that a client may set. Files may have a few more, of older releases.
 const OPTIONS: [&str; 10] = [

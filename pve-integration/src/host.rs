@@ -77,7 +77,7 @@ pub fn interface_mtu(name: &str) -> Option<u32> {
 }
 
 /// A name from a config must not lead elsewhere in sysfs.
-fn interface(name: &str) -> Option<std::path::PathBuf> {
+pub(crate) fn interface(name: &str) -> Option<std::path::PathBuf> {
     let plain = !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0']);
     plain.then(|| Path::new("/sys/class/net").join(name))
 }

@@ -19,6 +19,7 @@ pub mod jobs;
 pub mod layout;
 pub mod local_time;
 pub mod lxc;
+pub mod network;
 pub mod oci_config;
 pub mod oci_image;
 pub mod rrd;

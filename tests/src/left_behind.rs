@@ -1,4 +1,5 @@
-//! What is still there that belongs to one root: processes, mounts, loop devices, sockets, cgroups.
+//! What is still there that belongs to one root: processes, mounts, loop devices, sockets, network
+//! links, cgroups.
 
 use std::path::Path;
 
@@ -47,7 +48,14 @@ pub fn left_behind(root: &Path) -> Vec<String> {
             found.push(format!("loop device {}: {}", device.display(), file.trim()));
         }
     }
-    found.extend(cgroups(&parent_of(root)));
+    let parent = parent_of(root);
+    for entry in fs_err::read_dir("/sys/class/net").into_iter().flatten().flatten() {
+        let alias = fs_err::read_to_string(entry.path().join("ifalias")).unwrap_or_default();
+        if alias.starts_with(&parent) {
+            found.push(format!("network link {}", entry.file_name().display()));
+        }
+    }
+    found.extend(cgroups(&parent));
     found
 }
 

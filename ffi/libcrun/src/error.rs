@@ -75,6 +75,8 @@ pub enum Kind {
     Version,
     /// The worker could not be set up; `status` is the errno.
     Worker,
+    /// What the caller had done in the worker failed; `message` is its own.
+    Caller,
     /// libcrun failed in another way: `status` and `message` tell.
     Failed,
 }
@@ -153,6 +155,10 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    pub(crate) fn of_caller(operation: Operation, message: String) -> Self {
+        Self { operation, status: 0, kind: Some(Kind::Caller), message: Some(message) }
+    }
+
     pub(crate) fn worker(operation: Operation, what: &str, err: &io::Error) -> Self {
         let Error { status, message, .. } = Error::worker(operation, what, err);
         Self { operation, status, kind: Some(Kind::Worker), message: Some(message) }

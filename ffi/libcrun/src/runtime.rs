@@ -8,7 +8,7 @@ use rustix::process::Pid;
 
 use crate::error::{Error, Failure, Operation};
 use crate::features::Features;
-use crate::library::Context;
+use crate::library::{Call, Context};
 use crate::options::{Options, Verbosity};
 use crate::status::Status;
 use crate::stdio::Stdio;
@@ -61,6 +61,26 @@ impl Runtime {
         self.create_with(id, bundle, io, &Options::default(), true)
     }
 
+    /// As [`create_and_start`](Self::create_and_start), with `between` called when the container's
+    /// first process and its namespaces are there, and its program does not run yet. It is called in
+    /// the worker, which has none of the caller's descriptors and ends soon: what it does to its own
+    /// process has no effect on the caller, nor has what it does to its memory. An error's text is the
+    /// message of a failure of the kind [`Kind::Caller`](crate::Kind::Caller).
+    pub fn create_and_start_with(
+        &self,
+        id: &str,
+        bundle: &Path,
+        io: &Stdio,
+        between: impl FnOnce(Pid) -> Result<(), String>,
+    ) -> Result<Process, Error> {
+        let operation = Operation::Create;
+        self.create_then(id, bundle, io, &Options::default(), |call, pid| {
+            let pid = Pid::from_raw(pid).ok_or_else(|| "libcrun reported no process".to_owned());
+            pid.and_then(between).map_err(|message| Failure::of_caller(operation, message))?;
+            call.start()
+        })
+    }
+
     /// As [`create`](Self::create), or with `start` [`create_and_start`](Self::create_and_start).
     pub fn create_with(
         &self,
@@ -70,6 +90,18 @@ impl Runtime {
         options: &Options,
         start: bool,
     ) -> Result<Process, Error> {
+        let then = |call: &mut Call<'_>, _| if start { call.start() } else { Ok(()) };
+        self.create_then(id, bundle, io, options, then)
+    }
+
+    fn create_then(
+        &self,
+        id: &str,
+        bundle: &Path,
+        io: &Stdio,
+        options: &Options,
+        then: impl FnOnce(&mut Call<'_>, i32) -> Result<(), Failure>,
+    ) -> Result<Process, Error> {
         let operation = Operation::Create;
         let config = options.config.as_deref().unwrap_or(Path::new("config.json"));
         let config = worker::c_path(operation, &bundle.join(config))?;
@@ -78,9 +110,7 @@ impl Runtime {
         let (pid, log) = self.worker(operation, io, options).run_logged(|| {
             let mut call = context.open()?;
             let pid = call.create(bundle, &config)?;
-            if start {
-                call.start()?;
-            }
+            then(&mut call, pid)?;
             Ok(pid)
         })?;
         self.verbosity.tell(|| worker::text(&log));

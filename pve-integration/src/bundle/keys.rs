@@ -44,10 +44,12 @@ pub(crate) struct Reach {
     features: &'static [&'static str],
     /// Every raw key, not only those that the bundle knows.
     raw: bool,
+    /// An application is told names.
+    names: bool,
 }
 
 pub(crate) const CRUN: Reach =
-    Reach { runtime: "crun", keys: &[], indexed: &[], features: &[], raw: false };
+    Reach { runtime: "crun", keys: &[], indexed: &["net"], features: &[], raw: false, names: true };
 
 pub(crate) const LXC: Reach = Reach {
     runtime: "lxc",
@@ -55,6 +57,7 @@ pub(crate) const LXC: Reach = Reach {
     indexed: &["net"],
     features: &["fuse", "mount"],
     raw: true,
+    names: false,
 };
 
 impl Reach {
@@ -86,10 +89,15 @@ pub(super) fn warn(
     warnings: &mut Vec<Warning>,
 ) {
     let not_yet = reach.not_yet();
+    // An application's are mounted over its image's.
+    let names = |key: &str| {
+        reach.names && config.is_application() && ["nameserver", "searchdomain"].contains(&key)
+    };
     for (key, _) in config.iter() {
         let silent = APPLIED.contains(&key)
             || METADATA.contains(&key)
             || reach.keys.contains(&key)
+            || names(key)
             || reach.indexed.iter().any(|stem| is_indexed(key, stem))
             || is_indexed(key, "mp")
             || is_indexed(key, "unused");

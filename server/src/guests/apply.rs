@@ -1,6 +1,6 @@
 //! What waits in a config becomes what is: all of it while the container is stopped, what it can
 //! take while it runs. As `vmconfig_apply_pending` and `vmconfig_hotplug_pending` of pve-container's
-//! `PVE/LXC/Config.pm`. Networks, mount points and devices wait for the next start here.
+//! `PVE/LXC/Config.pm`. Mount points and devices wait for the next start here.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -44,7 +44,9 @@ pub(crate) trait Host {
     /// Tell the running container's cgroup.
     fn limit(&self, settings: &[Setting]) -> io::Result<()>;
 
-    fn has_bridge(&self, name: &str) -> bool;
+    /// Change a network interface of the running container; `None` for one that is not there. False
+    /// if only a start can bring it.
+    fn plug(&self, key: &str, old: Option<&str>, new: Option<&str>) -> Result<bool, GuestError>;
 
     /// That there is such a device.
     fn check_device(&self, path: &Path) -> Result<(), GuestError>;
@@ -100,8 +102,12 @@ pub(crate) fn hotplug(
     };
     for key in waiting::deleted_keys(config).into_iter().filter(|key| selected(key)) {
         let mut next = config.current().clone();
-        next.remove(&key);
-        match tell(&key, &next, facts, host) {
+        let old = next.remove(&key);
+        let told = match is_indexed(&key, "net") {
+            true => host.plug(&key, old.as_deref(), None),
+            false => tell(&key, &next, facts, host),
+        };
+        match told {
             Ok(true) => remove(config, &key, facts.vmid, &mut applied),
             Ok(false) if is_indexed(&key, "unused") => {
                 remove(config, &key, facts.vmid, &mut applied);
@@ -112,15 +118,13 @@ pub(crate) fn hotplug(
     }
     for key in waiting::keys(config).into_iter().filter(|key| selected(key)) {
         let Some(value) = waiting::value(config, &key) else { continue };
-        if is_indexed(&key, "net") {
-            let bridge = bridge(&value).filter(|bridge| !host.has_bridge(bridge));
-            let text = bridge.map(|bridge| format!("bridge '{bridge}' does not exist"));
-            applied.errors.extend(text.map(|text| failed(&key, &text)));
-            continue;
-        }
         let mut next = config.current().clone();
         next.set(&key, &value);
-        match tell(&key, &next, facts, host) {
+        let told = match is_indexed(&key, "net") {
+            true => host.plug(&key, config.get(&key), Some(&value)),
+            false => tell(&key, &next, facts, host),
+        };
+        match told {
             Ok(true) => take(config, &key, &value),
             Ok(false) => {}
             Err(err) => applied.errors.extend([failed(&key, &err)]),
@@ -216,13 +220,6 @@ pub(super) fn add_unused(config: &mut ContainerConfig, volume: &VolumeId) {
     if let Some(key) = free {
         config.set(&key, text);
     }
-}
-
-/// That a network is to be plugged into.
-fn bridge(net: &str) -> Option<&str> {
-    let part =
-        |key: &str| net.split(',').find_map(|part| part.strip_prefix(key)?.strip_prefix('='));
-    part("bridge").filter(|_| part("link_down") != Some("1"))
 }
 
 #[cfg(test)]

@@ -1,21 +1,15 @@
 //! What a container's firewall would do and does not: it is kept, and only PVE's own programs enforce
 //! it.
 
-use std::path::Path;
-
 use openapi::Vmid;
 use pve_integration::firewall;
 
 use super::{GuestError, Guests};
 
-/// Of PVE's packages, older and newer.
-const ENFORCERS: [&str; 2] = ["/usr/sbin/pve-firewall", "/usr/libexec/proxmox/proxmox-firewall"];
-
 impl Guests {
     /// What a start has to warn about.
     pub(super) fn unenforced(&self, vmid: Vmid) -> Result<Vec<String>, GuestError> {
-        let ours = self.0.root.prefix() != Path::new("/");
-        if !ours && ENFORCERS.iter().any(|program| Path::new(program).exists()) {
+        if firewall::is_enforced(&self.0.root) {
             return Ok(Vec::new());
         }
         let mut warnings = Vec::new();

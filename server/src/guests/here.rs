@@ -9,6 +9,7 @@ use openapi::property_string::parse_size;
 use openapi::{StorageId, Vmid, VolumeId};
 use pve_integration::bundle::Setting;
 use pve_integration::ct_config::{ContainerConfig, Locked};
+use pve_integration::host;
 use pve_integration::oci_config::RuntimeKind;
 use pve_integration::storage::ContentType;
 
@@ -106,13 +107,33 @@ impl Host for Here<'_> {
         Cgroup::new(&root.cgroups(), cgroup.as_ref()).limit(settings)
     }
 
-    fn has_bridge(&self, name: &str) -> bool {
-        Path::new("/sys/class/net").join(name).exists()
+    fn plug(&self, key: &str, old: Option<&str>, new: Option<&str>) -> Result<bool, GuestError> {
+        if self.guests.0.supervised.runtime_of(self.vmid) == RuntimeKind::Lxc {
+            let bridge = new.and_then(bridge).filter(|bridge| !host::bridge_exists(bridge));
+            return match bridge {
+                Some(bridge) => Err(GuestError::die(format!("bridge '{bridge}' does not exist"))),
+                None => Ok(false),
+            };
+        }
+        let plugged = self.guests.0.monitor.plug(self.vmid, key, old, new);
+        tokio::runtime::Handle::current().block_on(plugged).map_err(|err| {
+            let text = err.to_string();
+            // Whoever shows it names the key.
+            let text = text.strip_prefix(&format!("{key}: ")).unwrap_or(&text);
+            GuestError::die(text)
+        })
     }
 
     fn check_device(&self, path: &Path) -> Result<(), GuestError> {
         check_device(path)
     }
+}
+
+/// That a network is to be plugged into.
+fn bridge(net: &str) -> Option<&str> {
+    let part =
+        |key: &str| net.split(',').find_map(|part| part.strip_prefix(key)?.strip_prefix('='));
+    part("bridge").filter(|_| part("link_down") != Some("1"))
 }
 
 /// As `get_device_mode_and_rdev` of pve-container's `PVE/LXC/Tools.pm`. Devices are the machine's,

@@ -137,8 +137,8 @@ impl Host for NoDisks {
         Ok(())
     }
 
-    fn has_bridge(&self, _: &str) -> bool {
-        true
+    fn plug(&self, _: &str, _: Option<&str>, _: Option<&str>) -> Result<bool, GuestError> {
+        Ok(false)
     }
 
     fn check_device(&self, path: &Path) -> Result<(), GuestError> {

@@ -23,6 +23,7 @@ use crate::tasks::TaskLog;
 /// Cleaning up waits for a kernel that gives back mounts and cgroups.
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(30);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+const PLUG_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What nothing more is known of.
 const UNKNOWN_OS: &str = "unmanaged";
@@ -151,6 +152,33 @@ impl Monitor {
             return Ok(());
         }
         Err(RuntimeError::Failed(Report::parse(&output.stderr).cause(output.status)))
+    }
+
+    /// Change a network interface of a container that runs under libcrun; false if only a start can
+    /// bring it.
+    pub(crate) async fn plug(
+        &self,
+        vmid: Vmid,
+        key: &str,
+        old: Option<&str>,
+        new: Option<&str>,
+    ) -> Result<bool, RuntimeError> {
+        let mut command = self.command("net", vmid);
+        command.arg(key);
+        command.args(old.map(|old| format!("--old={old}")));
+        command.args(new.map(|new| format!("--new={new}")));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let output = tokio::time::timeout(PLUG_TIMEOUT, command.output()).await;
+        let late = |_| RuntimeError::Failed("the change takes too long".to_owned());
+        let output = output.map_err(late)?.map_err(|err| self.cannot_spawn(&err))?;
+        let report = Report::parse(&output.stderr);
+        for warning in &report.warnings {
+            tracing::warn!(guest.vmid = %vmid, "CT {vmid}: {warning}");
+        }
+        if !output.status.success() {
+            return Err(RuntimeError::Failed(report.cause(output.status)));
+        }
+        Ok(output.stdout.trim_ascii() != b"WAITS")
     }
 
     /// What this host can run, as the monitor finds it.

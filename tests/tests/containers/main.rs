@@ -13,6 +13,7 @@ mod image;
 mod inside;
 mod leaks;
 mod life;
+mod network;
 mod oci;
 mod podman;
 mod runtimes;

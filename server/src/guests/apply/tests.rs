@@ -15,7 +15,7 @@ unprivileged: 1
 unused3: local:100/vm-100-disk-9.raw
 ";
 
-/// Remembers what it is asked for; `local` is its one storage, `vmbr0` its one bridge.
+/// Remembers what it is asked for; `local` is its one storage, `vmbrX` no bridge.
 #[derive(Debug, Default)]
 pub(in crate::guests) struct Fake {
     told: RefCell<Vec<String>>,
@@ -51,8 +51,12 @@ impl Host for Fake {
         Ok(())
     }
 
-    fn has_bridge(&self, name: &str) -> bool {
-        name == "vmbr0"
+    fn plug(&self, key: &str, old: Option<&str>, new: Option<&str>) -> Result<bool, GuestError> {
+        if new.is_some_and(|net| net.contains("bridge=vmbrX")) {
+            return Err(GuestError::die("bridge 'vmbrX' does not exist"));
+        }
+        self.told.borrow_mut().push(format!("{key}: {old:?} -> {new:?}"));
+        Ok(new.is_none_or(|net| !net.contains("ip=dhcp")))
     }
 
     fn check_device(&self, path: &Path) -> Result<(), GuestError> {
@@ -150,16 +154,40 @@ fn says_what_a_running_container_does_not_take(
     assert_eq!(waits(&config).len(), 1, "it still waits");
 }
 
-#[rstest]
-#[case::on_a_bridge("name=eth0,bridge=vmbr0")]
-#[case::unplugged("name=eth0,bridge=vmbrX,link_down=1")]
-fn a_network_waits(#[case] net: &str) {
-    let mut config = config(&format!("net0: {net}\n"));
+#[test]
+fn a_network_comes_changes_and_goes_at_once() {
+    let (mut config, host) = (config("net0: name=eth0,bridge=vmbr0\n"), Fake::default());
+    let hotplug = |config: &mut ContainerConfig| {
+        let applied = hotplug(config, |_| true, facts(), &host);
+        assert!(applied.errors.is_empty(), "{:?}", applied.errors);
+    };
+
+    hotplug(&mut config);
+    config.pending_mut().set("net0", "name=eth0");
+    hotplug(&mut config);
+    assert_eq!(config.get("net0"), Some("name=eth0"));
+    config.pending_mut().set("delete", "net0");
+    hotplug(&mut config);
+
+    assert_eq!((config.get("net0"), waits(&config)), (None, Vec::new()));
+    assert_eq!(
+        *host.told.borrow(),
+        [
+            r#"net0: None -> Some("name=eth0,bridge=vmbr0")"#,
+            r#"net0: Some("name=eth0,bridge=vmbr0") -> Some("name=eth0")"#,
+            r#"net0: Some("name=eth0") -> None"#,
+        ]
+    );
+}
+
+#[test]
+fn a_network_that_only_a_start_can_bring_waits() {
+    let mut config = config("net0: name=eth0,ip=dhcp\n");
 
     let applied = hotplug(&mut config, |_| true, facts(), &Fake::default());
 
     assert!(applied.errors.is_empty(), "{:?}", applied.errors);
-    assert_eq!(waits(&config), [format!("net0={net}")]);
+    assert_eq!(waits(&config), ["net0=name=eth0,ip=dhcp"]);
 }
 
 #[test]

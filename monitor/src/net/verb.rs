@@ -1,0 +1,123 @@
+//! The verb `net`: one interface of a container that runs becomes another, comes or goes. The daemon
+//! calls it, once a change; the monitor knows nothing of it.
+
+use std::os::fd::{AsFd as _, BorrowedFd};
+
+use clap::Args;
+use fs_err as fs;
+use lxc_protocol::client::Client;
+use nix::sched::{CloneFlags, setns};
+use pve_integration::ct_config::{self, Net};
+use pve_integration::network::{self, Facts, HostStep, Plan};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::Pid;
+
+use super::{namespace_of, take};
+use crate::error::{During, Error, Result};
+use crate::guest::{Guest, warn};
+use crate::names::Names;
+
+#[derive(Args)]
+pub(crate) struct Change {
+    /// The key, `net0`
+    key: String,
+    /// What it was; without it there was none
+    #[arg(long)]
+    old: Option<String>,
+    /// What it is to be; without it, it goes
+    #[arg(long)]
+    new: Option<String>,
+}
+
+/// False for a change that only a start can bring.
+pub(crate) fn change(guest: &Guest, change: &Change) -> Result<bool> {
+    let parse = |value: &Option<String>| {
+        value.as_ref().map(|value| Net::parse(&change.key, value)).transpose()
+    };
+    let (old, new) = (parse(&change.old)?, parse(&change.new)?);
+    let facts = Facts::read(&guest.root, old.iter().chain(&new));
+    let plan = |from: &Option<Net>, to: &Option<Net>| {
+        network::change(guest.vmid, &change.key, from.as_ref(), to.as_ref(), &facts)
+    };
+    let wanted = plan(&old, &new)?;
+    if needs_keeper(guest, new.as_ref(), &wanted)? {
+        return Ok(false);
+    }
+    for warning in &wanted.warnings {
+        warn(&warning.key, &warning.reason);
+    }
+    let init = init(guest)?;
+    let namespace = namespace_of(init)?;
+    // A number may have gone to another process meanwhile.
+    if self::init(guest)? != init {
+        return Err(Error::NotRunning(guest.vmid));
+    }
+    let own = namespace_of(rustix::process::getpid())?;
+    let taken = take(guest, &wanted, namespace.as_fd());
+    if taken.is_err() {
+        let back = if is_another(&wanted) {
+            vec![plan(&new, &None), plan(&None, &old)]
+        } else {
+            vec![plan(&new, &old)]
+        };
+        for back in back.into_iter().flatten() {
+            restore(guest, &back, own.as_fd(), namespace.as_fd());
+        }
+    }
+    taken?;
+    if let Err(err) = rename(guest, change, init) {
+        warn("hosts", &crate::one_line(&err));
+    }
+    Ok(true)
+}
+
+/// An application's list of hosts has its own address. It is where its monitor sees it.
+fn rename(guest: &Guest, change: &Change, init: Pid) -> Result<()> {
+    let (mut config, _) = ct_config::read(&guest.root, &guest.node, guest.vmid)?;
+    if !config.is_application() {
+        return Ok(());
+    }
+    match &change.new {
+        Some(new) => config.set(&change.key, new),
+        None => drop(config.remove(&change.key)),
+    }
+    let monitor = parent_of(init).ok_or(Error::NotRunning(guest.vmid))?;
+    let path = format!("/proc/{monitor}/ns/mnt");
+    let what = "cannot enter the monitor's mount namespace";
+    let mounts = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    setns(mounts.during(what)?, CloneFlags::CLONE_NEWNS).during(what)?;
+    Names::of(guest).write(guest, &config)
+}
+
+fn parent_of(init: Pid) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{}/status", init.as_raw_nonzero())).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
+}
+
+/// As far as it goes: nobody can be told of a second failure.
+fn restore(guest: &Guest, back: &Plan, own: BorrowedFd<'_>, namespace: BorrowedFd<'_>) {
+    let host = back.host.iter().map(|step| Plan { host: vec![step.clone()], ..Plan::default() });
+    let inner = back.inner.iter().map(|step| Plan { inner: vec![step.clone()], ..Plan::default() });
+    for step in host.chain(inner) {
+        let home = setns(own, CloneFlags::CLONE_NEWNET).during("cannot return");
+        home.and_then(|()| take(guest, &step, namespace)).ok();
+    }
+}
+
+/// Leases are kept by a process that a start makes. An init system keeps its own.
+fn needs_keeper(guest: &Guest, new: Option<&Net>, plan: &Plan) -> Result<bool> {
+    if plan.leases.is_empty() {
+        return Ok(false);
+    }
+    let (config, _) = ct_config::read(&guest.root, &guest.node, guest.vmid)?;
+    Ok(config.is_application() || new.is_some_and(|net| net.host_managed))
+}
+
+fn init(guest: &Guest) -> Result<Pid> {
+    let pid = Client::new(&guest.root.lxc_path(), &guest.name()).init_pid().ok();
+    pid.and_then(|pid| Pid::from_raw(pid.cast_signed())).ok_or(Error::NotRunning(guest.vmid))
+}
+
+fn is_another(plan: &Plan) -> bool {
+    plan.host.iter().any(|step| matches!(step, HostStep::Pair { .. }))
+}
