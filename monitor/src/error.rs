@@ -57,6 +57,8 @@ pub(crate) enum Error {
     /// What LXC's own log gives as the first reason.
     #[error("lxc-start failed: {0}")]
     Lxc(String),
+    #[error("PVE's hook '{}' failed: {why}", hook.display())]
+    Hook { hook: PathBuf, why: String },
     #[error("processes of CT {0} do not end although they were killed")]
     Unkillable(Vmid),
     #[error("the child that unpacks {0}")]

@@ -13,6 +13,7 @@ mod detect;
 mod entrypoint;
 mod error;
 mod guest;
+mod hooks;
 mod image;
 mod lxc;
 mod names;

@@ -63,11 +63,20 @@ impl Rootfs {
                 target.set_attributes(&before)?;
             }
         }
-        let mut rootfs = Self { path, images, view: None };
-        if !is_reachable(&rootfs.path, &maps)? {
-            rootfs.show(guest.rootfs_view())?;
+        Self { path, images, view: None }.shown(guest, &maps)
+    }
+
+    /// One that PVE's hook has mounted, whose images are PVE's to let go.
+    pub(crate) fn mounted(guest: &Guest, config: &ContainerConfig) -> Result<Self> {
+        let path = guest.root.rootfs_mount(guest.vmid);
+        Self { path, images: Vec::new(), view: None }.shown(guest, &IdMaps::of(config)?)
+    }
+
+    fn shown(mut self, guest: &Guest, maps: &IdMaps) -> Result<Self> {
+        if !is_reachable(&self.path, maps)? {
+            self.show(guest.rootfs_view())?;
         }
-        Ok(rootfs)
+        Ok(self)
     }
 
     /// libcrun looks the rootfs up as the container's root, who is nobody special on the host: a

@@ -14,6 +14,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use pve_integration::ct_config::{self, ContainerConfig};
 use pve_integration::exit::ExitRecord;
 use pve_integration::host;
+use pve_integration::systemd;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, WaitStatus};
 
@@ -22,6 +23,7 @@ use crate::cleanup;
 use crate::container::{Began, Container, epoch_seconds};
 use crate::error::{During, Error, Result};
 use crate::guest::{Guest, warn};
+use crate::hooks::Hooks;
 use crate::names::Names;
 use crate::namespace;
 use crate::rootfs::{Purpose, Rootfs, open_folder, refuse_odd_directories};
@@ -43,8 +45,10 @@ pub(crate) fn run(guest: &Guest) -> Result<()> {
     let mut supervisor = Supervisor::new(guest, &cgroup, &listener, &signals);
     supervisor.enter(State::Starting);
     let (mut rootfs, mut names, mut record) = (None, None, ExitRecord::default());
-    let made = (&mut rootfs, &mut names);
-    let outcome = live(guest, &cgroup, &mut supervisor, made, &mut record);
+    let mut hooks = Hooks::find(guest);
+    let made =
+        Made { rootfs: &mut rootfs, names: &mut names, hooks: hooks.as_mut(), record: &mut record };
+    let outcome = live(guest, &cgroup, &mut supervisor, made);
     supervisor.enter(if outcome.is_ok() { State::Stopping } else { State::Aborting });
     if let Err(err) = &outcome {
         record.error = Some(crate::one_line(err));
@@ -62,6 +66,7 @@ pub(crate) fn run(guest: &Guest) -> Result<()> {
     let connections = supervisor.into_connections();
     drop(listener);
     guest.announce(&Message::State(State::Stopped));
+    let told = hooks.map_or(Ok(()), |hooks| hooks.post_stop());
     drop(connections);
 
     outcome?;
@@ -70,7 +75,16 @@ pub(crate) fn run(guest: &Guest) -> Result<()> {
     forgotten?;
     cleaned?;
     recorded?;
+    told?;
     Ok(())
+}
+
+/// What is known and made so far when a life fails.
+struct Made<'a> {
+    rootfs: &'a mut Option<Rootfs>,
+    names: &'a mut Option<Names>,
+    hooks: Option<&'a mut Hooks>,
+    record: &'a mut ExitRecord,
 }
 
 /// Children end and `systemctl stop` asks through a descriptor; a lost terminal means nothing to us.
@@ -88,20 +102,25 @@ pub(crate) fn reap_all() -> Result<()> {
     reap(rustix::process::getpid()).map(drop)
 }
 
-/// Start, supervise, and start again as often as the container reboots. `record`, `rootfs` and `names`
-/// hold what is known and made so far when this fails.
+/// Start, supervise, and start again as often as the container reboots.
 fn live(
     guest: &Guest,
     cgroup: &Cgroup,
     supervisor: &mut Supervisor<'_>,
-    (rootfs, names): (&mut Option<Rootfs>, &mut Option<Names>),
-    record: &mut ExitRecord,
+    made: Made<'_>,
 ) -> Result<()> {
+    let Made { rootfs, names, hooks, record } = made;
     record.starttime = epoch_seconds();
     prepare_run_dir(guest)?;
     cleanup::leftovers(guest, cgroup, || drop(reap_all()))?;
     let config = read_config(guest)?;
-    let mounted = rootfs.insert(Rootfs::mount(guest, &config, Purpose::Run)?);
+    let mounted = rootfs.insert(match &hooks {
+        Some(hooks) => {
+            hooks.pre_start()?;
+            Rootfs::mounted(guest, &config)?
+        }
+        None => Rootfs::mount(guest, &config, Purpose::Run)?,
+    });
     refuse_odd_directories(mounted.open()?.as_fd())?;
 
     let shown = open_folder(mounted.path())?;
@@ -117,6 +136,11 @@ fn live(
         supervisor.drain(&mut container);
         *record = record_of(&container, status, cgroup.oom_killed());
         if !is_reboot(status) {
+            return Ok(());
+        }
+        if let Some(hooks) = hooks {
+            // Its post-stop asks for us anew.
+            hooks.reboot = true;
             return Ok(());
         }
         // Applying changes may take volumes, which are the daemon's: it starts us again.
@@ -172,6 +196,10 @@ pub(crate) fn say_running(init: Option<Pid>) -> Result<()> {
     let line = format!("RUNNING {}\n", init.map_or(0, |init| init.as_raw_nonzero().get()));
     // The daemon may be gone; its containers run on.
     io::stdout().write_all(line.as_bytes()).and_then(|()| io::stdout().flush()).ok();
+    // Whoever does not hear it lets us run into a timeout, so it is worth a word.
+    if let Err(err) = systemd::notify_ready() {
+        warn("systemd", &err.to_string());
+    }
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
     null.and_then(|null| rustix::stdio::dup2_stdout(&null))
         .during("cannot close standard output")?;

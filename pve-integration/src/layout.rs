@@ -75,6 +75,13 @@ impl Root {
         self.etc_pve().join("priv/shadow.cfg")
     }
 
+    /// The secret of the first start's token, for its owner. On a real host it does not lie beside
+    /// `etc` and `usr`.
+    pub fn first_token(&self) -> PathBuf {
+        let host = self.0 == Path::new("/");
+        if host { self.state_dir().join("root-token") } else { self.0.join("root-token") }
+    }
+
     pub fn domains_cfg(&self) -> PathBuf {
         self.etc_pve().join("domains.cfg")
     }

@@ -28,6 +28,7 @@ pub mod setup;
 pub mod shell_quote;
 pub mod stamp;
 pub mod storage;
+pub mod systemd;
 pub mod tasks;
 pub mod vzdump;
 mod watch;

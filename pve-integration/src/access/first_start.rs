@@ -83,9 +83,12 @@ fn token(root: &Root) -> io::Result<Option<PathBuf>> {
         let file = tokens.to_file();
         atomic::write(&root.token_cfg(), 0o600, file.expose_secret().as_bytes())?;
     }
-    let path = root.prefix().join("root-token");
+    let path = root.first_token();
     if let (Some(secret), false) = (tokens.get(&id), path.exists()) {
         let line = SecretString::from(format!("{TOKEN}={}\n", secret.expose_secret()));
+        if let Some(folder) = path.parent() {
+            directory(folder, 0o755)?;
+        }
         atomic::write(&path, 0o600, line.expose_secret().as_bytes())?;
     }
     Ok(Some(path))
