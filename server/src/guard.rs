@@ -48,6 +48,12 @@ pub(crate) const DOCUMENT: &str = "/api2/openapi.json";
 /// Served here, and still asked of pveproxy where there is one.
 const PVE_KNOWS_BETTER: [&str; 1] = ["/nodes/{node}/report"];
 
+/// For whom root asks, on the unix socket: pveproxy has proved who that is, USER@REALM or a token of
+/// theirs. Says nothing anywhere else.
+const ON_BEHALF_OF: HeaderName = HeaderName::from_static("x-lxcri-user");
+/// What pveproxy's plug-in calls this request; it is in its log too.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-lxcri-request");
+
 /// All that a handler sees of a request's headers: the wish to become a websocket.
 const HANDSHAKE: [HeaderName; 5] = [
     header::CONNECTION,
@@ -79,8 +85,12 @@ pub(crate) async fn serve(State(guard): State<Guard>, request: Request<Body>) ->
         "request",
         verb = %request.method(),
         path = request.uri().path(),
-        user.id = field::Empty
+        user.id = field::Empty,
+        request.id = field::Empty
     );
+    if let Some(id) = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()) {
+        span.record("request.id", id);
+    }
     let wants_more = wants_more(&request);
     let mut response = match guard.answer(request, start).instrument(span).await {
         Ok(response) => response,
@@ -183,6 +193,10 @@ impl Guard {
     /// other nodes, what PVE tells of itself, and the pages for people.
     fn asks_pve(&self, target: &Target, parts: &Parts) -> Option<&PveProxy> {
         let pveproxy = self.app.pveproxy().filter(|_| !came_from_us(&parts.headers))?;
+        // What its plug-in sends is not for it.
+        if on_behalf_of(parts).is_some() {
+            return None;
+        }
         let Target::Api { format, path } = target else { return Some(pveproxy) };
         let Some(found) = self.routes.find(&parts.method, path) else { return Some(pveproxy) };
         let ours = |node: &str| node == "localhost" || node == self.app.node().as_str();
@@ -254,8 +268,12 @@ impl Guard {
         found: Option<&Found>,
         format: &str,
     ) -> Result<Identity, Refusal> {
+        let behalf = on_behalf_of(parts).map(str::parse::<AuthId>).transpose();
+        let behalf = behalf.map_err(|err| {
+            Refusal::bare(StatusCode::BAD_REQUEST, format!("{ON_BEHALF_OF}: {err}"))
+        })?;
         let credentials = Credentials::of(&parts.headers);
-        let by_token = credentials.is_token();
+        let by_token = credentials.is_token() || matches!(behalf, Some(AuthId::Token(_)));
         if found.is_some_and(|found| is_for_everyone(found.method)) {
             return Ok(Identity { caller: None, by_token });
         }
@@ -265,6 +283,9 @@ impl Guard {
         })?;
         let proved =
             |auth| Identity { caller: Some(Caller::proved(auth, access.clone())), by_token };
+        if let Some(auth) = behalf {
+            return Ok(proved(auth));
+        }
         match &credentials {
             Credentials::Token(secret) => match access.verify_token(secret.expose_secret()) {
                 Ok(token) => Ok(proved(AuthId::Token(token))),
@@ -350,6 +371,14 @@ impl Guard {
         }
         Ok(())
     }
+}
+
+/// Only root on this machine may speak for others.
+fn on_behalf_of(parts: &Parts) -> Option<&str> {
+    let peer = parts.extensions.get::<Peer>()?;
+    let header = parts.headers.get(ON_BEHALF_OF).filter(|_| peer.is_local_root())?;
+    // Nobody has an empty name.
+    Some(header.to_str().unwrap_or_default())
 }
 
 /// A scalar as text, for rules that come before the check.

@@ -26,7 +26,7 @@ use crate::listen::Peer;
 
 pub(crate) use self::headers::came_from_us;
 pub use self::settings::SettingsError;
-pub(crate) use self::settings::{RawSettings, Settings};
+pub(crate) use self::settings::{RawSettings, Settings, on_pve};
 pub(crate) use self::tls::known;
 use self::upgrade::Wish;
 

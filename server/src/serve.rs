@@ -11,6 +11,7 @@ use openapi::NodeName;
 use pve_integration::access::{self, FirstStart};
 use pve_integration::layout::{InvalidRoot, Root};
 use pve_integration::storage::{Spool, StorageConfig};
+use pve_integration::systemd;
 use rustix::fs::{FlockOperation, flock};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::app::App;
 use crate::config::{Config, ConfigError};
 use crate::listen::{Listener, Server};
-use crate::pveproxy::{PveProxy, Settings, SettingsError};
+use crate::pveproxy::{PveProxy, Settings, SettingsError, on_pve};
 use crate::router::router;
 use crate::scheduler;
 use crate::tls::{self, TlsError};
@@ -30,6 +31,8 @@ const REQUEST_PATIENCE: Duration = Duration::from_secs(5);
 const TASK_PATIENCE: Duration = Duration::from_secs(10);
 /// How often free memory is given back.
 const THRIFT: Duration = Duration::from_secs(10);
+/// How often PVE's services are compared with the containers that are ours.
+const UNITS: Duration = Duration::from_secs(30);
 pub(crate) const MONITOR: &str = "lxcri-monitor";
 const LIBEXEC: &str = "/usr/libexec/proxmox-lxcri";
 
@@ -42,7 +45,8 @@ pub struct Options {
     /// This node's name in the API; the host's name if not given.
     #[arg(long)]
     node: Option<NodeName>,
-    /// Where to listen [default: 127.0.0.1:8006].
+    /// Where to listen [default: 127.0.0.1:8006; on a PVE node, whose pveproxy listens there, only
+    /// on the unix socket].
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
     /// Certificate chain (PEM) instead of the node's own.
@@ -102,13 +106,14 @@ pub async fn serve(options: Options) -> Result<(), StartError> {
     let monitor = monitor(options.monitor.clone().or(config.monitor));
     let app = App::beside(pveproxy, root.clone(), node, monitor, config.runtime);
 
-    let address = options.listen.or(config.listen);
-    let address = address.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 8006)));
-    let network = network(&options, &app, address).await?;
-    let address = network.address().unwrap_or(address);
+    let usual = || (!on_pve(app.root())).then_some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8006)));
+    let network = match options.listen.or(config.listen).or_else(usual) {
+        Some(address) => Some(network(&options, &app, address).await?),
+        None => None,
+    };
     if let Some(pveproxy) = app.pveproxy() {
         let url = pveproxy.url();
-        if pveproxy.is(address) {
+        if network.as_ref().and_then(Listener::address).is_some_and(|here| pveproxy.is(here)) {
             return Err(SettingsError::Itself(url.to_string()).into());
         }
         tracing::info!(%url, "what is not served here is asked of {url}");
@@ -122,17 +127,24 @@ pub async fn serve(options: Options) -> Result<(), StartError> {
     let (swept, node) = (root.clone(), app.node().clone());
     tokio::task::spawn_blocking(move || sweep(&swept, &node));
     let server = Server::new(router(&app), stop.clone());
-    let scheme = if options.plain_http { "http" } else { "https" };
-    tracing::info!(%address, "listening on {scheme}://{address}");
+    if let Some(address) = network.as_ref().and_then(Listener::address) {
+        let scheme = if options.plain_http { "http" } else { "https" };
+        tracing::info!(%address, "listening on {scheme}://{address}");
+    }
     tracing::info!(path = %path.display(), "listening on {} for root", path.display());
 
     let metrics = tokio::spawn(app.metrics().clone().run(stop.clone()));
     let scheduler = tokio::spawn(scheduler::run(app.clone(), stop.clone()));
     tokio::spawn(be_thrifty());
+    tokio::spawn(keep_units(app.clone()));
     let listeners = TaskTracker::new();
-    listeners.spawn(server.clone().accept(network));
-    listeners.spawn(server.clone().accept(local));
+    for listener in network.into_iter().chain([local]) {
+        listeners.spawn(server.clone().accept(listener));
+    }
     listeners.close();
+    if let Err(err) = systemd::notify_ready() {
+        tracing::warn!(error = %err, "cannot tell systemd that the daemon is ready: {err}");
+    }
     stop.cancelled().await;
     listeners.wait().await;
     server.finish(REQUEST_PATIENCE).await;
@@ -150,6 +162,14 @@ async fn be_thrifty() {
     loop {
         drop(tokio::task::spawn_blocking(heap::give_back).await);
         tokio::time::sleep(THRIFT).await;
+    }
+}
+
+/// Containers come and go by hands that do not ask us: another node's, an administrator's.
+async fn keep_units(app: App) {
+    loop {
+        tokio::time::sleep(UNITS).await;
+        app.guests().keep_units().await;
     }
 }
 

@@ -82,6 +82,11 @@ impl Target {
         format!("/nodes/{}/lxc", self.node())
     }
 
+    /// What concerns every guest of the node.
+    pub(crate) fn all(&self, below: &str) -> String {
+        format!("/nodes/{}{below}", self.node())
+    }
+
     pub(crate) fn guest(&self, vmid: Vmid, below: &str) -> String {
         format!("/nodes/{}/lxc/{vmid}{below}", self.node())
     }

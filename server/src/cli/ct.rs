@@ -50,6 +50,19 @@ pub enum Ct {
         #[command(flatten)]
         how: How,
     },
+    /// Start the containers that start with the host, in their order; what the host does at boot.
+    StartAll {
+        #[command(flatten)]
+        how: How,
+    },
+    /// Ask all containers to end, in the reverse order; what the host does when it shuts down.
+    StopAll {
+        /// Seconds that those have whose startup setting does not say.
+        #[arg(long, value_name = "SECONDS")]
+        timeout: Option<u32>,
+        #[command(flatten)]
+        how: How,
+    },
     /// Run a program in a running container of this machine; its exit code is ours.
     Exec(Exec),
     /// Show what a container wrote.
@@ -143,6 +156,11 @@ pub async fn run(target: &Target, command: &Ct) -> Result<(), ClientError> {
             let mut form = flags(&[("forceStop", *force_stop)]);
             form.extend(timeout.map(|timeout| ("timeout".to_owned(), timeout.to_string())));
             act(target, &on(*vmid, "/status/shutdown"), &form, *how).await
+        }
+        Ct::StartAll { how } => act(target, &target.all("/startall"), &[], *how).await,
+        Ct::StopAll { timeout, how } => {
+            let form = timeout.map(|timeout| ("timeout".to_owned(), timeout.to_string()));
+            act(target, &target.all("/stopall"), form.as_slice(), *how).await
         }
         Ct::Exec(exec) => exec::run(target, exec).await,
         Ct::Logs { vmid, lines } => {

@@ -255,3 +255,38 @@ async fn shows_its_document_to_anyone() {
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
     assert!(document["paths"]["/access/ticket"]["post"].is_object());
 }
+
+/// As pveproxy's plug-in asks, or somebody who would like to be it.
+async fn on_behalf(peer: Peer, who: &str, path: &str) -> String {
+    let request = Request::builder()
+        .uri(path)
+        .header(ON_BEHALF_OF, who)
+        .header(REQUEST_ID, "42")
+        .extension(peer)
+        .body(Body::empty());
+    World::new().send(request.unwrap()).await.line
+}
+
+#[rstest]
+#[case::root("root@pam", "200")]
+#[case::a_user_without_the_right(
+    "alice@pve",
+    "403 Permission check failed (/nodes/pve1, Sys.Audit)"
+)]
+#[case::a_token_with_its_own_rights("root@pam!sep", "200")]
+#[case::nobody("alice", "400")]
+#[case::an_empty_name("", "400")]
+#[tokio::test]
+async fn root_speaks_for_others(#[case] who: &str, #[case] line: &str) {
+    let got = on_behalf(Peer::Local { uid: 0 }, who, "/api2/json/nodes/pve1/status").await;
+
+    assert!(got.starts_with(line), "{got}");
+}
+
+#[rstest]
+#[case::another_user(Peer::Local { uid: 33 })]
+#[case::the_network(Peer::Network(([127, 0, 0, 1], 1).into()))]
+#[tokio::test]
+async fn nobody_else_does(#[case] peer: Peer) {
+    assert_eq!(on_behalf(peer, "root@pam", "/api2/json/nodes/pve1/status").await, "401 No ticket");
+}

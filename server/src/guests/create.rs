@@ -297,7 +297,7 @@ impl Guests {
             Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
                 Err(GuestError::io("oci file", err))
             }
-            Ok(()) | Err(_) => Ok(()),
+            Ok(()) | Err(_) => self.keep_unit(vmid, false),
         }
     }
 }

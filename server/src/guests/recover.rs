@@ -19,6 +19,7 @@ use super::{GuestError, Guests};
 impl Guests {
     /// Returns when nothing of an earlier daemon is in the way; slow clean-ups go on behind it.
     pub async fn recover(&self) {
+        self.keep_units().await;
         match self.blocking(|guests| guests.undo_journals()).await {
             Ok(undone) => {
                 for vmid in undone {

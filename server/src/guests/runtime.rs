@@ -2,6 +2,8 @@
 //! rule of the settings that matches, else what suits it. And what becomes of a start whose runtime
 //! cannot be used here.
 
+use std::collections::BTreeSet;
+
 use openapi::Vmid;
 use pve_integration::ct_config::ContainerConfig;
 use pve_integration::oci_config::{ChosenBy, OciConfig, RuntimeKind};
@@ -27,7 +29,33 @@ impl Guests {
 
     fn write_oci_config(&self, vmid: Vmid, oci: &OciConfig) -> Result<(), GuestError> {
         oci.write(&self.0.root.oci_config(&self.0.node, vmid))
-            .map_err(|err| GuestError::io("oci file", err))
+            .map_err(|err| GuestError::io("oci file", err))?;
+        self.keep_unit(vmid, recorded(vmid, oci)? == Some(RuntimeKind::Crun))
+    }
+
+    /// PVE's service of a container runs our monitor while its runtime is crun.
+    pub(super) fn keep_unit(&self, vmid: Vmid, crun: bool) -> Result<(), GuestError> {
+        let Some(units) = self.0.supervised.units() else { return Ok(()) };
+        units.keep_one(vmid, crun).map_err(|err| GuestError::io(format!("CT {vmid}"), err))
+    }
+
+    /// As the OCI files are now: other nodes change them too, and so may an administrator.
+    pub(crate) async fn keep_units(&self) {
+        let kept = self.blocking(|guests| {
+            let Some(units) = guests.0.supervised.units() else { return Ok(()) };
+            let mut crun = BTreeSet::new();
+            for vmid in guests.0.configs.list(&guests.0.root, &guests.0.node)?.keys() {
+                // One whose file cannot be read keeps the others from nothing.
+                let oci = guests.oci_config(*vmid).ok().flatten().unwrap_or_default();
+                if recorded(*vmid, &oci).ok().flatten() == Some(RuntimeKind::Crun) {
+                    crun.insert(*vmid);
+                }
+            }
+            units.keep(&crun).map_err(|err| GuestError::io("units", err))
+        });
+        if let Err(err) = kept.await {
+            tracing::error!(error = %err, "cannot tell PVE which containers are ours: {err}");
+        }
     }
 
     /// As recorded, else as a start would choose.

@@ -47,9 +47,7 @@ impl Settings {
         node: &NodeName,
     ) -> Result<Option<Self>, SettingsError> {
         let raw = raw.cloned().unwrap_or_default();
-        let on_pve =
-            root.prefix() == Path::new("/") && is_cluster(root) && Path::new(PROGRAM).exists();
-        if !raw.enabled.unwrap_or(raw.url.is_some() || on_pve) {
+        if !raw.enabled.unwrap_or(raw.url.is_some() || on_pve(root)) {
             return Ok(None);
         }
         let text = raw.url.unwrap_or_else(|| DEFAULT.to_owned());
@@ -65,6 +63,11 @@ impl Settings {
             pins: vec![own.join("pveproxy-ssl.pem"), own.join("pve-ssl.pem")],
         }))
     }
+}
+
+/// Where PVE is installed and runs.
+pub(crate) fn on_pve(root: &Root) -> bool {
+    root.prefix() == Path::new("/") && is_cluster(root) && Path::new(PROGRAM).exists()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod monitor;
 mod report;
 pub(crate) mod rules;
 mod supervised;
+mod units;
 
 use std::time::Duration;
 

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::RuntimeError;
 use super::report::{Report, missing_library};
+use super::units::Units;
 use crate::tasks::TaskLog;
 
 /// Cleaning up waits for a kernel that gives back mounts and cgroups.
@@ -109,6 +110,10 @@ impl Unpacked {
 impl Monitor {
     pub(crate) fn new(program: PathBuf, root: Root, node: NodeName) -> Self {
         Self { program, root, node }
+    }
+
+    pub(super) fn units(&self) -> Option<Units> {
+        Units::of(&self.root, &self.node, &self.program)
     }
 
     fn command(&self, verb: &str, vmid: Vmid) -> Command {

@@ -2,6 +2,8 @@
 //! the parent of the container's init, or of `lxc-start`, and cleans up after it; the daemon cleans up
 //! only after a monitor that could not.
 
+mod service;
+
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
@@ -23,6 +25,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::monitor::{How, Monitor};
+use super::units::Units;
 use super::{RuntimeError, Shutdown};
 use crate::tasks::TaskLog;
 
@@ -42,6 +45,8 @@ pub(crate) struct Supervised(Arc<Shared>);
 
 struct Shared {
     monitor: Monitor,
+    /// How monitors are started where systemd does it.
+    units: Option<Units>,
     root: Root,
     /// One start or clean-up of a container at a time: a clean-up would kill what a start just made.
     turns: Mutex<HashMap<Vmid, Arc<tokio::sync::Mutex<()>>>>,
@@ -70,10 +75,11 @@ impl Drop for Cleaning<'_> {
 
 impl Supervised {
     pub(crate) fn new(monitor: Monitor, root: Root) -> Self {
+        let units = monitor.units();
         let (turns, cleaning) = (Mutex::default(), Mutex::default());
         let (ended, ends) = mpsc::unbounded_channel();
         let ends = Mutex::new(Some(ends));
-        Self(Arc::new(Shared { monitor, root, turns, cleaning, ended, ends }))
+        Self(Arc::new(Shared { monitor, units, root, turns, cleaning, ended, ends }))
     }
 
     /// Each container that ends from now on, in peace or not. For one who asks first.
@@ -115,6 +121,10 @@ impl Supervised {
     /// What runs a container that runs.
     pub(crate) fn runtime_of(&self, vmid: Vmid) -> RuntimeKind {
         if self.guard(vmid).is_ok() { RuntimeKind::Lxc } else { RuntimeKind::Crun }
+    }
+
+    pub(crate) fn units(&self) -> Option<&Units> {
+        self.0.units.as_ref()
     }
 
     pub(super) fn monitor(&self) -> &Monitor {
@@ -281,6 +291,11 @@ impl Supervised {
             if !ending {
                 return Err(RuntimeError::AlreadyRunning(vmid));
             }
+        }
+        let unit =
+            self.0.units.as_ref().and_then(|units| Some((units, units.of_guest(vmid, how)?)));
+        if let Some((units, unit)) = unit {
+            return self.start_unit(units, unit, how, log, cancel).await;
         }
         let mut child = self.0.monitor.spawn_run(vmid, how)?;
         let stdout = child.stdout.take().expect("it was asked for as a pipe");
