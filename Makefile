@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.cache/cargo/bin:$(PATH)
 CARGO_FLAGS ?= --locked
 say = @printf '\n== %s\n'
 
-.PHONY: help build libcrun check test unit containers demo manuals bench valgrind fuzz bless deps ci clean distclean
+.PHONY: help build libcrun check test unit containers plugin-test demo manuals plugin deb e2e bench valgrind fuzz bless deps ci clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -54,6 +54,32 @@ manuals: build ## man pages and shell completions, in target/manuals
 	@for shell in bash fish zsh; do \
 	    target/release/proxmox-lxcri generate completions "$$shell" >"target/manuals/proxmox-lxcri.$$shell"; \
 	done
+
+plugin: ## the plug-in for pveproxy, in target/plugin
+	@rm -rf target/plugin
+	@mkdir -p target/plugin/PVE/API2/OCI
+	@cp -r packaging/pve/PVE target/plugin/
+	@packaging/pve/generate openapi/methods/oci.json >target/plugin/PVE/API2/OCI/Methods.pm
+
+plugin-test: build plugin ## the plug-in's tests, perlcritic and perltidy
+	@scripts/deps.sh plugin
+	$(say) 'plugin-test: perl -c, perlcritic, perltidy, tests'
+	@tests/pve/run
+
+# The checkout is the source; whatever is there already is not built again.
+deb: libcrun ## the Debian package, in target/deb
+	@scripts/deps.sh deb
+	@rm -rf target/deb && mkdir -p target/deb
+	$(say) 'deb: proxmox-lxcri'
+	@LXCRI_DEB_FOLDER=$(CURDIR)/target/deb debian/rules binary >target/deb/log 2>&1 || { tail -30 target/deb/log; exit 1; }
+	@debian/rules clean >>target/deb/log 2>&1
+	@ls target/deb/*.deb
+	@lintian --fail-on error,warning target/deb/proxmox-lxcri_*.deb
+
+e2e: deb ## the package on a whole Debian 13 with systemd, in User Mode Linux
+	@scripts/deps.sh e2e
+	$(say) 'e2e: the package on Debian 13'
+	@tests/e2e/run
 
 bench: build ## times and memory beside crun's; writes bench/latest.json
 	@scripts/deps.sh bench

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs what one purpose needs and this machine lacks: `scripts/deps.sh build|demo|test|bench|valgrind...`.
+# Installs what one purpose needs and this machine lacks: `scripts/deps.sh build|demo|test|bench|valgrind|deb|plugin|e2e...`.
 # Debian packages by apt-get (root only), the rest below .cache/. Says nothing when all is there.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -11,6 +11,10 @@ demo=("${build[@]}" busybox-static curl e2fsprogs iproute2 jq mount procps util-
 test=("${demo[@]}" conmon crun kmod podman python3 python3-venv tar user-mode-linux xz-utils zstd)
 bench=("${build[@]}" busybox-static crun e2fsprogs python3 util-linux wrk)
 valgrind=("${build[@]}" valgrind)
+deb=("${build[@]}" debhelper lintian)
+plugin=(libperl-critic-perl perl perltidy)
+# Installed into the machine: from the archive of its release, see tests/e2e.
+e2e=("${deb[@]}" busybox-static debootstrap dpkg-dev e2fsprogs jq user-mode-linux)
 
 nextest_version=0.9.143
 # Where the collection community.proxmox comes from: 54 MB for the 0.7 MB that is kept of it.
@@ -110,7 +114,7 @@ install_schemathesis() {
     cp "$pins" "$venv/wanted"
 }
 
-[ $# -gt 0 ] || { echo "usage: scripts/deps.sh build|demo|test|bench|valgrind..." >&2; exit 2; }
+[ $# -gt 0 ] || { echo "usage: scripts/deps.sh build|demo|test|bench|valgrind|deb|plugin|e2e..." >&2; exit 2; }
 check_host
 for purpose in "$@"; do
     case $purpose in
@@ -124,6 +128,9 @@ for purpose in "$@"; do
             install_schemathesis
             ;;
         bench) install_packages "${bench[@]}" ;;
+        deb) install_packages "${deb[@]}" ;;
+        plugin) install_packages "${plugin[@]}" ;;
+        e2e) install_packages "${e2e[@]}" ;;
         valgrind) install_packages "${valgrind[@]}" ;;
         *) echo "deps: unknown purpose $purpose" >&2; exit 2 ;;
     esac
