@@ -273,7 +273,8 @@ async fn on_behalf(peer: Peer, who: &str, path: &str) -> String {
     "alice@pve",
     "403 Permission check failed (/nodes/pve1, Sys.Audit)"
 )]
-#[case::a_token_with_its_own_rights("root@pam!sep", "200")]
+#[case::a_token_with_its_users_rights("root@pam!t1", "200")]
+#[case::a_token_with_fewer("root@pam!sep", "403 Permission check failed (/nodes/pve1, Sys.Audit)")]
 #[case::nobody("alice", "400")]
 #[case::an_empty_name("", "400")]
 #[tokio::test]

@@ -79,7 +79,10 @@ impl Supervised {
                 }
                 let report = said(units, unit);
                 tell(&Report { lines: Vec::new(), ..report.clone() }, log);
-                self.sweep(unit.vmid()).await?;
+                // Not by `sweep`, which would wait for our own turn.
+                if self.has_leftovers(unit.vmid()) && !self.is_supervised(unit.vmid()) {
+                    self.cleanup(unit.vmid()).await?;
+                }
                 Err(RuntimeError::Failed(cause(&report, output.status, &words(&output))))
             }
             Err(err) => {
