@@ -2,11 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-# Once, however often make calls itself: with another PATH build scripts run anew, and all behind them.
-tools := $(CURDIR)/.cache/cargo/bin
-ifeq ($(filter $(tools),$(subst :, ,$(PATH))),)
-export PATH := $(tools):$(PATH)
-endif
+export PATH := $(CURDIR)/.cache/cargo/bin:$(PATH)
 
 CARGO_FLAGS ?= --locked
 say = @printf '\n== %s\n'
