@@ -66,7 +66,12 @@ impl UserConfig {
             keys: field(8).to_owned(),
             tokens: BTreeMap::new(),
         };
-        self.users.insert(user, entry);
+        let again = self.users.insert(user.clone(), entry);
+        if again.is_some_and(|before| !before.tokens.is_empty()) {
+            // Upstream loses the tokens of the line before, too, and drops what they were granted
+            // when it reads next what it has written.
+            self.acl.each_mut(&mut |node| node.tokens.retain(|token, _| *token.user() != user));
+        }
         Ok(())
     }
 

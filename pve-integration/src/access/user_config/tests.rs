@@ -80,6 +80,18 @@ fn does_not_write_what_root_was_given() {
     assert!(config.to_string().contains("acl:1:/:root@pve:PVEAdmin:\n"));
 }
 
+#[test]
+fn a_user_who_comes_again_has_no_tokens_nor_what_they_were_granted() {
+    let config = UserConfig::parse(
+        "user:b@pve:0:::::::\ntoken:b@pve!t1::::\nacl:0:/vms/100:b@pve!t1:NoAccess:\nuser:b@pve:0:::::::",
+    );
+
+    let written = config.to_string();
+
+    assert!(!written.contains("t1"), "{written}");
+    assert_eq!(UserConfig::parse(&written).to_string(), written);
+}
+
 /// Lines of every kind that refer to the same few names, so that most of them mean something.
 fn lines() -> impl Strategy<Value = String> {
     let line = prop_oneof![
