@@ -12,6 +12,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use pve_integration::bundle::{self, IdMaps};
 use pve_integration::ct_config::ContainerConfig;
 use pve_integration::host::HostFacts;
+use pve_integration::policy::Policy;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -131,7 +132,9 @@ fn write_bundle(
 ) -> Result<Spec> {
     let facts = HostFacts::read()?;
     let cgroup = guest.root.guest_cgroup(guest.vmid);
-    let described = bundle::Guest { vmid: guest.vmid, config, rootfs, cgroup, terminal };
+    let policy = Policy::read(&guest.root)?;
+    let described =
+        bundle::Guest { vmid: guest.vmid, config, rootfs, cgroup, terminal, policy: &policy };
     let bundle = bundle::spec(&described, &facts)?;
     for warning in &bundle.warnings {
         warn(&warning.key, &warning.reason);

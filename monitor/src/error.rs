@@ -8,6 +8,7 @@ use openapi::{Vmid, VolumeId};
 use pve_integration::bundle::BundleError;
 use pve_integration::ct_config::{ConfigError, ValueError};
 use pve_integration::network::NetworkError;
+use pve_integration::policy::PolicyError;
 use pve_integration::storage::StorageError;
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;
@@ -75,6 +76,8 @@ pub(crate) enum Error {
     Bundle(#[from] BundleError),
     #[error(transparent)]
     Plan(#[from] NetworkError),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     #[error(transparent)]
     Libcrun(libcrun::Error),
     #[error(transparent)]

@@ -26,8 +26,9 @@ use oci_spec::runtime::Spec;
 use openapi::Vmid;
 use serde_json::{Value, json};
 
-use crate::ct_config::{ContainerConfig, ValueError};
+use crate::ct_config::{ContainerConfig, Features, ValueError};
 use crate::host::HostFacts;
+use crate::policy::{Feature, Policy};
 
 pub(crate) use capabilities::names as capability_names;
 pub(crate) use confinement::{MASKED, READONLY};
@@ -50,6 +51,8 @@ pub struct Guest<'a> {
     pub cgroup: String,
     /// Whether init gets a pseudo-terminal for its console.
     pub terminal: bool,
+    /// What the host takes away.
+    pub policy: &'a Policy,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +80,8 @@ pub enum BundleError {
     Value(#[from] ValueError),
     #[error("the rootfs path '{0}' is not valid UTF-8, which an OCI bundle cannot hold")]
     RootfsPath(String),
+    #[error("{key}: {what} is refused by this host's policy")]
+    Policy { key: String, what: String },
     /// What the host has no place for; PVE's form.
     #[error("{key}: {reason}")]
     Host { key: String, reason: String },
@@ -104,11 +109,15 @@ pub(crate) fn decide(
     let maps = IdMaps::of(guest.config)?;
     let features = config.features()?;
     let rootfs = config.rootfs()?;
+    check_policy(guest, &maps, &features)?;
     let mut warnings = Vec::new();
 
     let root = guest.rootfs.to_str();
     let root =
         root.ok_or_else(|| BundleError::RootfsPath(guest.rootfs.to_string_lossy().into()))?;
+    let mut kept = capabilities::of(config, &maps, facts, &mut warnings)?;
+    kept.drop_all(&guest.policy.drop_capabilities);
+    let readonly = rootfs.ro || (guest.policy.readonly_rootfs && config.is_application());
     let hostname = config.hostname().map_or_else(|| format!("CT{}", guest.vmid), str::to_owned);
     let mut linux = json!({
         "cgroupsPath": format!("/{}", guest.cgroup.trim_start_matches('/')),
@@ -125,21 +134,50 @@ pub(crate) fn decide(
         linux["personality"] = json!({ "domain": "LINUX32" });
     }
     if facts.seccomp {
-        linux["seccomp"] = seccomp::rules(facts, &maps, &features);
+        linux["seccomp"] = seccomp::rules(guest, facts, &maps, &features, &kept);
     } else {
         warnings.push(Warning::new("seccomp", "this kernel filters no system calls"));
     }
     let document = json!({
         "ociVersion": OCI_VERSION,
         "hostname": hostname,
-        "root": { "path": root, "readonly": rootfs.ro },
-        "process": process::of(guest, &maps, facts, &mut warnings)?,
+        "root": { "path": root, "readonly": readonly },
+        "process": process::of(guest, &kept)?,
         "mounts": mounts::of(config, &features, &maps),
         "linux": linux,
     });
     keys::warn(config, &features, &rootfs, reach, &mut warnings);
     let spec = serde_json::from_value(document).map_err(BundleError::Spec)?;
     Ok(Bundle { spec, warnings })
+}
+
+/// What the host's policy refuses, by name.
+fn check_policy(guest: &Guest<'_>, maps: &IdMaps, features: &Features) -> Result<(), BundleError> {
+    let refuse = &guest.policy.refuse;
+    let refused = |key: &str, what: &str| {
+        Err(BundleError::Policy { key: key.to_owned(), what: what.to_owned() })
+    };
+    if refuse.privileged && maps.is_empty() {
+        return refused("unprivileged", "a privileged container");
+    }
+    let asked = [
+        ("force_rw_sys", Feature::ForceRwSys, features.force_rw_sys),
+        ("fuse", Feature::Fuse, features.fuse),
+        ("keyctl", Feature::Keyctl, features.keyctl),
+        ("mknod", Feature::Mknod, features.mknod),
+        ("mount", Feature::Mount, !features.mount.is_empty()),
+        ("nesting", Feature::Nesting, features.nesting),
+    ];
+    for (name, feature, set) in asked {
+        if set && refuse.features.contains(&feature) {
+            return refused("features", name);
+        }
+    }
+    let mut raw = guest.config.current().lxc().iter().map(|(key, _)| key);
+    match raw.find(|key| guest.policy.refuses_raw(key)) {
+        Some(key) => refused(key, "this key"),
+        None => Ok(()),
+    }
 }
 
 fn namespaces(maps: &IdMaps) -> Value {

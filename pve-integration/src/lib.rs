@@ -22,6 +22,7 @@ pub mod lxc;
 pub mod network;
 pub mod oci_config;
 pub mod oci_image;
+pub mod policy;
 pub mod rrd;
 pub mod settings;
 pub mod setup;

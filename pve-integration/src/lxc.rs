@@ -156,6 +156,13 @@ impl Writer<'_> {
             }
         }
         if self.has_raw("lxc.seccomp.profile") {
+            if !self.guest.policy.deny_syscalls.is_empty() {
+                let (key, what) = (
+                    "lxc.seccomp.profile".into(),
+                    "a profile that may allow what it denies".into(),
+                );
+                return Err(BundleError::Policy { key, what });
+            }
             return Ok(None); // the user's own, as with PVE
         }
         let Some(profile) = linux.seccomp().as_ref().map(seccomp::profile).transpose()? else {
@@ -242,6 +249,11 @@ impl Writer<'_> {
         }
         // Mounted by the monitor, read-only if it is to be, at a place that the container's root can
         // get to: LXC's own mount point below /usr/lib need not be one, nor be there.
+        let readonly = spec.root().as_ref().is_some_and(|root| root.readonly() == Some(true));
+        if readonly && !self.config.rootfs()?.ro {
+            // By the host's policy: a read-only volume is mounted so already.
+            self.lines.put("lxc.rootfs.options", "ro")?;
+        }
         self.lines.path("lxc.rootfs.path", self.guest.rootfs)?;
         self.lines.path("lxc.rootfs.mount", self.guest.rootfs)
     }

@@ -12,6 +12,7 @@ use pve_integration::bundle::{self, IdMaps};
 use pve_integration::ct_config::ContainerConfig;
 use pve_integration::host::HostFacts;
 use pve_integration::lxc::{self, Files, Installed};
+use pve_integration::policy::Policy;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process, pidfd_send_signal};
 
@@ -39,8 +40,15 @@ pub(super) fn plan(guest: &Guest, config: &ContainerConfig, rootfs: &Rootfs) -> 
     // An init system wants a console it can open; a program of its own wants clean pipes.
     let terminal = !config.is_application() && config.get("console") != Some("0");
     let cgroup = guest.root.guest_cgroup(guest.vmid);
-    let described =
-        bundle::Guest { vmid: guest.vmid, config, rootfs: rootfs.path(), cgroup, terminal };
+    let policy = Policy::read(&guest.root)?;
+    let described = bundle::Guest {
+        vmid: guest.vmid,
+        config,
+        rootfs: rootfs.path(),
+        cgroup,
+        terminal,
+        policy: &policy,
+    };
     let files = Files { log: &log, seccomp: &seccomp, oom: &oom };
     let made = lxc::config(&described, &HostFacts::read()?, &Installed::read(config), files)?;
     for warning in &made.warnings {

@@ -97,13 +97,44 @@ fn dropped_for(ostype: &str) -> &'static [&'static str] {
     }
 }
 
-/// The bundle's `process.capabilities`.
+/// What a container keeps, as `CAP_CHOWN`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Kept(BTreeSet<String>);
+
+impl Kept {
+    /// `name` as `CHOWN`.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains(&prefixed(name))
+    }
+
+    /// `names` as `CHOWN`.
+    pub(super) fn drop_all(&mut self, names: &BTreeSet<String>) {
+        self.0.retain(|kept| kept.strip_prefix("CAP_").is_none_or(|bare| !names.contains(bare)));
+    }
+
+    /// The bundle's `process.capabilities`.
+    pub(super) fn to_value(&self) -> Value {
+        json!({
+            "bounding": self.0,
+            "effective": self.0,
+            "permitted": self.0,
+            "inheritable": [],
+            "ambient": [],
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_test(names: &[&str]) -> Self {
+        Self(prefixed_all(names))
+    }
+}
+
 pub(super) fn of(
     config: &Section,
     maps: &IdMaps,
     facts: &HostFacts,
     warnings: &mut Vec<Warning>,
-) -> Result<Value, BundleError> {
+) -> Result<Kept, BundleError> {
     let mut kept: BTreeSet<String> = if config.is_application() {
         prefixed_all(APPLICATION)
     } else if maps.is_empty() {
@@ -140,13 +171,7 @@ pub(super) fn of(
             }
         }
     }
-    Ok(json!({
-        "bounding": kept,
-        "effective": kept,
-        "permitted": kept,
-        "inheritable": [],
-        "ambient": [],
-    }))
+    Ok(Kept(kept))
 }
 
 fn prefixed_all(list: &[&str]) -> BTreeSet<String> {

@@ -2,20 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::id_map::IdMaps;
-use super::{BundleError, Guest, Warning, capabilities, wrong};
+use super::capabilities::Kept;
+use super::{BundleError, Guest, wrong};
 use crate::ct_config::Section;
-use crate::host::HostFacts;
 
 /// What liblxc gives init when nobody sets it.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-pub(super) fn of(
-    guest: &Guest<'_>,
-    maps: &IdMaps,
-    facts: &HostFacts,
-    warnings: &mut Vec<Warning>,
-) -> Result<Value, BundleError> {
+pub(super) fn of(guest: &Guest<'_>, kept: &Kept) -> Result<Value, BundleError> {
     let config = guest.config.current();
     Ok(json!({
         "terminal": guest.terminal,
@@ -23,9 +17,9 @@ pub(super) fn of(
         "args": args(config)?,
         "env": env(config)?,
         "cwd": cwd(config)?,
-        "capabilities": capabilities::of(config, maps, facts, warnings)?,
+        "capabilities": kept.to_value(),
         // A program may not gain rights by a set-uid file; an init system's users want su and sudo.
-        "noNewPrivileges": config.is_application(),
+        "noNewPrivileges": config.is_application() || guest.policy.no_new_privileges,
     }))
 }
 

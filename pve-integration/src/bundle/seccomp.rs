@@ -1,8 +1,14 @@
-//! PVE's system call rules (`make_seccomp_config` in pve-container's `PVE/LXC.pm`): a deny list on
-//! top of "allow".
+//! System call rules: PVE's (`make_seccomp_config` in pve-container's `PVE/LXC.pm`), a deny list on
+//! top of "allow", for containers with an init system; a list of what is allowed for an application.
 
-use serde_json::{Value, json};
+mod application;
+mod filter;
 
+use serde_json::Value;
+
+use self::filter::{Action, Bits, Filter, Rule};
+use super::Guest;
+use super::capabilities::Kept;
 use super::id_map::IdMaps;
 use crate::ct_config::{Arch, Features};
 use crate::host::HostFacts;
@@ -11,52 +17,53 @@ const EPERM: u32 = 1;
 const EACCES: u32 = 13;
 const ENOSYS: u32 = 38;
 const EAFNOSUPPORT: u32 = 97;
-const MNT_FORCE: u64 = 1;
-const AF_ALG: u64 = 38;
+const AF_ALG: u32 = 38;
+/// MNT_FORCE in the flags of umount2(2): it reaches NFS mounts of the host.
+const FORCE: u64 = 1;
+/// The type byte of btrfs's ioctls, which check the owner of a subvolume and nothing else.
+const BTRFS_MASK: u64 = 0xff00;
+const BTRFS: u64 = 0x9400;
 
-pub(super) fn rules(facts: &HostFacts, maps: &IdMaps, features: &Features) -> Value {
-    let mut rules = vec![
-        json!({
-            "names": ["delete_module", "finit_module", "init_module", "kexec_load", "open_by_handle_at"],
-            "action": "SCMP_ACT_ERRNO",
-            "errnoRet": EPERM,
-        }),
-        // A forced unmount reaches NFS mounts of the host.
-        masked("umount2", 1, MNT_FORCE, MNT_FORCE, EACCES),
-    ];
-    if !maps.is_empty() {
-        // btrfs's whole range: its ioctls check the owner of a subvolume and nothing else.
-        rules.push(masked("ioctl", 1, 0xff00, 0x9400, EPERM));
-        rules.push(json!({
-            "names": ["socket"],
-            "action": "SCMP_ACT_ERRNO",
-            "errnoRet": EAFNOSUPPORT,
-            "args": [{ "index": 0, "value": AF_ALG, "op": "SCMP_CMP_EQ" }],
-        }));
-        if !features.keyctl {
-            // systemd takes ENOSYS for "no keyrings" and goes on; EPERM stops it.
-            rules.push(json!({
-                "names": ["keyctl"],
-                "action": "SCMP_ACT_ERRNO",
-                "errnoRet": ENOSYS,
-            }));
-        }
-    }
-    json!({
-        "defaultAction": "SCMP_ACT_ALLOW",
-        "architectures": architectures(facts.arch),
-        "syscalls": rules,
-    })
+pub(super) fn rules(
+    guest: &Guest<'_>,
+    facts: &HostFacts,
+    maps: &IdMaps,
+    features: &Features,
+    kept: &Kept,
+) -> Value {
+    let shifted = !maps.is_empty();
+    let mut filter = if guest.config.is_application() {
+        application::filter(kept, features, shifted)
+    } else {
+        system(shifted, features)
+    };
+    filter.deny(&guest.policy.deny_syscalls);
+    filter.to_value(architectures(facts.arch))
 }
 
-/// A denied pattern in the bits of one argument. OCI's `value` is libseccomp's mask here.
-fn masked(name: &str, index: u32, mask: u64, bits: u64, errno: u32) -> Value {
-    json!({
-        "names": [name],
-        "action": "SCMP_ACT_ERRNO",
-        "errnoRet": errno,
-        "args": [{ "index": index, "value": mask, "valueTwo": bits, "op": "SCMP_CMP_MASKED_EQ" }],
-    })
+fn system(shifted: bool, features: &Features) -> Filter {
+    let modules =
+        ["delete_module", "finit_module", "init_module", "kexec_load", "open_by_handle_at"];
+    let forced = Bits { index: 1, mask: FORCE, bits: FORCE };
+    let mut rules = vec![
+        Rule::all(Action::Errno(EPERM), &modules),
+        Rule::when(Action::Errno(EACCES), "umount2", forced),
+    ];
+    if shifted {
+        rules.push(Rule::when(Action::Errno(EPERM), "ioctl", btrfs()));
+        // PVE compares all 64 bits; the kernel looks at 32 of them.
+        let when = Bits::word(0, AF_ALG);
+        rules.push(Rule::when(Action::Errno(EAFNOSUPPORT), "socket", when));
+        if !features.keyctl {
+            // systemd takes ENOSYS for "no keyrings" and goes on; EPERM stops it.
+            rules.push(Rule::all(Action::Errno(ENOSYS), &["keyctl"]));
+        }
+    }
+    Filter { default: Action::Allow, rules }
+}
+
+fn btrfs() -> Bits {
+    Bits { index: 1, mask: BTRFS_MASK, bits: BTRFS }
 }
 
 /// A call through an ABI that is not listed kills the caller, so 32-bit ones are.

@@ -1,6 +1,7 @@
 //! One snapshot for each config in the corpus: together they specify the conversion.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use rstest::rstest;
@@ -15,6 +16,7 @@ fn guest(config: &ContainerConfig) -> Guest<'_> {
         rootfs: Path::new("/var/lib/lxc/100/rootfs"),
         cgroup: "lxc/100/ns".into(),
         terminal: false,
+        policy: &DEFAULT_POLICY,
     }
 }
 
@@ -27,6 +29,8 @@ fn v1() -> HostFacts {
     facts.cgroup.version = CgroupVersion::V1;
     facts
 }
+
+static DEFAULT_POLICY: LazyLock<Policy> = LazyLock::new(Policy::default);
 
 const MINIMAL: &str = "arch: amd64\nostype: debian\nrootfs: local:100/x.raw,size=4G\n";
 
@@ -146,7 +150,96 @@ fn spreads_containers_over_the_cpus() {
     assert_eq!((cpus("100"), cpus("101")), ("0,1".into(), "2,3".into()));
 }
 
+/// Calls, each with the condition, that a filter answers with `action`.
+fn calls(spec: &serde_json::Value, action: &str) -> std::collections::BTreeSet<String> {
+    let rules = spec["linux"]["seccomp"]["syscalls"].as_array().unwrap();
+    let rules = rules.iter().filter(|rule| rule["action"] == action);
+    let names = rules.flat_map(|rule| {
+        rule["names"].as_array().unwrap().iter().map(move |name| format!("{name} {}", rule["args"]))
+    });
+    names.collect()
+}
+
+fn under(policy: &Policy, text: &str) -> Result<serde_json::Value, BundleError> {
+    let config = ContainerConfig::parse(text.as_bytes());
+    let bundle = spec(&Guest { policy, ..guest(&config) }, &HostFacts::for_tests())?;
+    Ok(serde_json::to_value(bundle.spec).unwrap())
+}
+
+#[rstest]
+#[case::privileged("privileged = true", "", "unprivileged: a privileged container")]
+#[case::feature("features = [\"nesting\"]", "features: nesting=1", "features: nesting")]
+#[case::raw("raw-keys = [\"lxc.cap.*\"]", "lxc.cap.keep: none", "lxc.cap.keep: this key")]
+fn a_policy_refuses_by_name(#[case] refuse: &str, #[case] line: &str, #[case] what: &str) {
+    let policy = Policy::parse(&format!("[refuse]\n{refuse}\n"), Path::new("p")).unwrap();
+
+    let err = under(&policy, &with(line)).unwrap_err();
+
+    assert_eq!(err.to_string(), format!("{what} is refused by this host's policy"));
+    assert!(under(&policy, &with("unprivileged: 1")).is_ok());
+}
+
 proptest! {
+    /// Whatever the config is and whatever the policy says.
+    #[test]
+    fn a_policy_can_only_take(
+        lines in proptest::sample::subsequence(vec![
+            "unprivileged: 1", "features: nesting=1,keyctl=1", "entrypoint: /bin/true",
+            "lxc.cap.keep: sys_admin net_raw sys_time", "lxc.cap.drop: chown", "ostype: alpine",
+        ], 0..6),
+        calls_denied in proptest::sample::subsequence(
+            vec!["ioctl", "openat", "mount", "umount2", "socket", "clone3", "none_such"], 0..7),
+        dropped in proptest::sample::subsequence(vec!["CAP_CHOWN", "sys_admin", "NET_RAW"], 0..3),
+        privileges: bool,
+        readonly: bool,
+    ) {
+        let text = format!(
+            "deny-syscalls = {calls_denied:?}\ndrop-capabilities = {dropped:?}\n\
+             no-new-privileges = {privileges}\nreadonly-rootfs = {readonly}\n"
+        );
+        let policy = Policy::parse(&text, Path::new("policy.toml")).unwrap();
+        let config = with(&lines.join("\n"));
+        let mut more = under(&Policy::default(), &config).unwrap();
+        let mut less = under(&policy, &config).unwrap();
+
+        let set = |spec: &serde_json::Value, kind: &str| -> std::collections::BTreeSet<String> {
+            serde_json::from_value(spec["process"]["capabilities"][kind].clone()).unwrap()
+        };
+        for kind in ["bounding", "effective", "permitted", "inheritable", "ambient"] {
+            prop_assert!(set(&less, kind).is_subset(&set(&more, kind)));
+        }
+        for path in ["/process/noNewPrivileges", "/root/readonly"] {
+            let (less, more) = (less.pointer(path), more.pointer(path));
+            prop_assert!(less == more || less == Some(&true.into()));
+        }
+        prop_assert_eq!(
+            &less["linux"]["seccomp"]["defaultAction"], &more["linux"]["seccomp"]["defaultAction"]);
+        // A call that was allowed may now be allowed under a condition.
+        let allowed = calls(&more, "SCMP_ACT_ALLOW");
+        for call in calls(&less, "SCMP_ACT_ALLOW") {
+            let name = call.split(' ').next().unwrap();
+            prop_assert!(allowed.contains(&call) || allowed.contains(&format!("{name} null")));
+        }
+        let denied = calls(&less, "SCMP_ACT_ERRNO");
+        for name in &calls_denied {
+            let all = format!("\"{name}\" null");
+            prop_assert!(denied.contains(&all), "{} not in {:?}", all, denied);
+        }
+        for call in calls(&more, "SCMP_ACT_ERRNO") {
+            let name = call.split(' ').next().unwrap();
+            let all = format!("{name} null");
+            prop_assert!(denied.contains(&call) || denied.contains(&all));
+        }
+        // And nothing else is touched.
+        for spec in [&mut more, &mut less] {
+            spec["process"]["capabilities"].take();
+            spec["process"]["noNewPrivileges"].take();
+            spec["root"]["readonly"].take();
+            spec["linux"]["seccomp"].take();
+        }
+        prop_assert_eq!(more, less);
+    }
+
     #[test]
     fn never_panics(text in "([a-z.]{2,12}[0-9]?: [ -~]{0,30}\n){0,12}") {
         let _result = convert(&text, &v1());

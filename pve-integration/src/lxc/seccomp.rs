@@ -10,10 +10,14 @@ const KEY: &str = "lxc.seccomp.profile";
 
 /// All rules hold for every architecture that the kernel can run, which is what `[all]` says.
 pub(super) fn profile(seccomp: &LinuxSeccomp) -> Result<String, BundleError> {
-    if seccomp.default_action() != LinuxSeccompAction::ScmpActAllow {
-        return Err(wrong(KEY, "LXC's runtime takes lists of what is denied only"));
-    }
-    let mut text = "2\ndenylist\n[all]\n".to_owned();
+    let kind = match seccomp.default_action() {
+        LinuxSeccompAction::ScmpActAllow => "denylist".to_owned(),
+        LinuxSeccompAction::ScmpActErrno => {
+            format!("allowlist errno {}", seccomp.default_errno_ret().unwrap_or(1))
+        }
+        other => return Err(wrong(KEY, format!("LXC's runtime has no default {other:?}"))),
+    };
+    let mut text = format!("2\n{kind}\n[all]\n");
     for rule in seccomp.syscalls().iter().flatten() {
         let action = action(rule)?;
         let arguments: Vec<String> = rule.args().iter().flatten().map(argument).collect();

@@ -1,12 +1,16 @@
 //! One snapshot for each config in the corpus, the bundle's and some for LXC alone.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
 use crate::ct_config::ContainerConfig;
+use crate::policy::Policy;
+
+static DEFAULT_POLICY: LazyLock<Policy> = LazyLock::new(Policy::default);
 
 const MINIMAL: &str = "arch: amd64\nostype: debian\nrootfs: local:100/x.raw,size=4G\n";
 
@@ -23,6 +27,7 @@ fn convert(text: &str, facts: &HostFacts) -> Result<LxcConfig, BundleError> {
         rootfs: Path::new("/var/lib/lxc/100/rootfs"),
         cgroup: "lxc/100/ns".into(),
         terminal: !config.is_application() && config.get("console") != Some("0"),
+        policy: &DEFAULT_POLICY,
     };
     let files = Files {
         log: Path::new("/var/log/proxmox-lxcri/100.log"),

@@ -16,6 +16,7 @@ mod life;
 mod network;
 mod oci;
 mod podman;
+mod probes;
 mod runtimes;
 mod settings;
 mod shell;
