@@ -181,7 +181,8 @@ pub(crate) fn read_config(guest: &Guest) -> Result<ContainerConfig> {
     }
     for (_key, net) in config.nets() {
         if let Some(bridge) = net?.bridge
-            && !host::bridge_exists(&bridge)
+            // What is none of the kernel's bridges may still be one that LXC knows to use.
+            && host::interface_mtu(&bridge).is_none()
         {
             return Err(Error::NoBridge(bridge));
         }

@@ -37,6 +37,7 @@ impl<'n> Host<'n> {
             HostStep::FirewallBridge { name, link, peer, mtu } => {
                 self.firewall_bridge(name, link, peer, *mtu)
             }
+            HostStep::Mtu { link, mtu } => self.socket.set(link, vec![LinkAttribute::Mtu(*mtu)]),
             HostStep::Port { link, bridge } => self.port(link, bridge),
             HostStep::Vlans { link, vlans } => self.vlans(link, vlans),
             HostStep::Rate { link, limit } => limit::set(&mut self.socket, link, *limit),
@@ -219,6 +220,7 @@ fn description(step: &HostStep) -> String {
         HostStep::VlanBridge { name, .. } | HostStep::FirewallBridge { name, .. } => {
             format!("make the bridge '{name}'")
         }
+        HostStep::Mtu { link, mtu } => format!("set the MTU of '{link}' to {mtu}"),
         HostStep::Port { link, bridge } => format!("put '{link}' on bridge '{bridge}'"),
         HostStep::Vlans { link, .. } => format!("set the VLANs of '{link}'"),
         HostStep::Rate { link, .. } => format!("limit the rate of '{link}'"),

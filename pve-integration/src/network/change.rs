@@ -68,6 +68,9 @@ fn replug(
         && before.trunks == wanted.trunks;
     if !same_plug {
         plug::unplug(wanted, plan);
+        if let Some((_, bridge)) = wanted.bridge.filter(|_| old.bridge != new.bridge) {
+            plan.host.push(HostStep::Mtu { link: wanted.outer.clone(), mtu: bridge.mtu });
+        }
         plug::plug(wanted, facts, plan)
     } else {
         if before.rate != wanted.rate {

@@ -33,6 +33,10 @@ pub enum HostStep {
         peer: String,
         mtu: u32,
     },
+    Mtu {
+        link: String,
+        mtu: u32,
+    },
     Port {
         link: String,
         bridge: String,

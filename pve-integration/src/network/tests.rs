@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use proptest::prelude::*;
 use rstest::{Context, rstest};
 
 use super::*;
@@ -152,5 +153,20 @@ fn links_of_another_container_are_not_ours() {
     }
     for name in ["veth1000i0", "veth10i0", "veth100i", "veth100ix", "tap100i0", "fwpr100i0"] {
         assert!(!is_of(name, vmid()), "{name}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn never_panics(
+        old in "name=[a-z]{1,4}(,[a-z0-9-]{2,6}=[0-9a-f:./;-]{0,20}){0,4}",
+        parts in "(,(ip|ip6|gw|gw6|rate|trunks|hwaddr|tag|mtu)=[0-9a-f:./;-]{0,20}){0,6}",
+    ) {
+        for text in [old.clone(), format!("name=eth0{parts}"), format!("name=eth0,bridge=vmbr1{parts}")] {
+            let Ok(net) = Net::parse("net0", &text) else { continue };
+            let before = Net::parse("net0", &old).ok();
+            let _plan = change(vmid(), "net0", before.as_ref(), Some(&net), &facts());
+            let _plan = started(&format!("net0: {text}\n"), &facts());
+        }
     }
 }

@@ -16,6 +16,7 @@ use crate::machine::{Machine, await_state, wait, wait_exit};
 pub(crate) const CASES: &[Case] = &[
     ("runs_a_program_to_its_exit_code", runs_a_program_to_its_exit_code),
     ("waits_with_the_program_until_start", waits_with_the_program_until_start),
+    ("does_what_it_is_told_before_the_program_runs", does_what_it_is_told_before_the_program_runs),
     ("kills", kills),
     ("runs_a_second_process", runs_a_second_process),
     ("pauses_and_resumes", pauses_and_resumes),
@@ -49,6 +50,30 @@ fn waits_with_the_program_until_start() {
     assert_eq!(wait_exit(&process), Some(3));
     let status = machine.runtime.state("a").unwrap();
     assert_eq!((status.state, status.pid), (State::Stopped, None));
+}
+
+fn does_what_it_is_told_before_the_program_runs() {
+    let machine = Machine::new();
+    let mark = machine.path("rootfs/mark");
+    let bundle = machine.shell("a", "busybox test -e /mark");
+    let between = |_| {
+        // What the worker does to itself stays with it.
+        rustix::process::chdir("/proc").map_err(|err| err.to_string())?;
+        fs::write(&mark, "").map_err(|err| err.to_string())
+    };
+    let process =
+        machine.runtime.create_and_start_with("a", &bundle, &Stdio::default(), between).unwrap();
+    assert_eq!(wait_exit(&process), Some(0));
+    assert_ne!(std::env::current_dir().unwrap(), std::path::Path::new("/proc"));
+
+    let bundle = machine.shell("b", "busybox touch /ran");
+    let failing = |_| Err("no luck".to_owned());
+    let err = machine.runtime.create_and_start_with("b", &bundle, &Stdio::default(), failing);
+    let err = err.unwrap_err();
+    assert_eq!((err.kind(), err.message.as_str()), (Kind::Caller, "no luck"));
+    assert_eq!(machine.runtime.state("b").unwrap().state, State::Created);
+    machine.runtime.delete("b", true).unwrap();
+    assert!(!machine.path("rootfs/ran").exists());
 }
 
 fn kills() {
