@@ -85,7 +85,7 @@ impl KeyValues {
                 read.description.push('\n');
             } else if let Some((key, value)) = line.split_once(':') {
                 let key = key.trim();
-                if !key.is_empty() && !key.contains(char::is_whitespace) {
+                if !key.is_empty() && !key.starts_with('#') && !key.contains(char::is_whitespace) {
                     read.values.insert(key.to_owned(), value.trim().to_owned());
                 }
             }
