@@ -1,18 +1,20 @@
-//! The container's cgroup as the monitor needs it: who is in it, freezing, the OOM counter, and its
-//! removal in every hierarchy. Limits are libcrun's.
+//! The container's cgroup as the monitor needs it: its limits, who is in it, freezing, the OOM counter,
+//! and its removal in every hierarchy.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
 use lxc_protocol::wire::CgroupLayout;
+use pve_integration::bundle::Setting;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::guest::Guest;
+use crate::error::{Error, Result};
+use crate::guest::{Guest, warn};
 use crate::namespace::{is_cgroup1, is_cgroup2};
 
 const MOUNT: &str = "/sys/fs/cgroup";
@@ -59,6 +61,54 @@ impl Cgroup {
         }
         mounts.sort();
         Ok(Self { layout: CgroupLayout::Legacy, mounts, limit, inner, monitor })
+    }
+
+    /// Make the cgroup with the limits, and set them. The container's own, below, is libcrun's.
+    pub(crate) fn limit(&self, limits: &[Setting]) -> Result<()> {
+        for mount in &self.mounts {
+            let mut dir = mount.clone();
+            for part in Path::new(&self.limit).components() {
+                pass_controllers(&dir);
+                let parent = dir.clone();
+                dir.push(part);
+                match fs::create_dir(&dir) {
+                    Err(err) if err.kind() != io::ErrorKind::AlreadyExists => {
+                        return Err(err.into());
+                    }
+                    Ok(()) | Err(_) => {}
+                }
+                inherit_cpuset(&parent, &dir);
+            }
+            pass_controllers(&dir);
+        }
+        limits.iter().try_for_each(|setting| {
+            let Setting { controller, file, value } = setting;
+            let failed =
+                |source| Error::Limit { file: file.to_string(), value: value.clone(), source };
+            let top = self.hierarchy(controller).cloned().unwrap_or_default();
+            let path = top.join(&self.limit).join(&**file);
+            // Not made where it is not: in a cgroup that is the kernel's answer anyway.
+            let opened = std::fs::OpenOptions::new().write(true).open(path);
+            match opened.and_then(|mut file| file.write_all(value.as_bytes())) {
+                // As where the controller is missing: the container starts, and the task says so.
+                Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                    warn(file, "this host has no such limit");
+                    Ok(())
+                }
+                written => written.map_err(failed),
+            }
+        })
+    }
+
+    fn hierarchy(&self, controller: &str) -> Option<&PathBuf> {
+        match self.layout {
+            CgroupLayout::Unified => self.mounts.first(),
+            CgroupLayout::Legacy => self.mounts.iter().find(|mount| {
+                // One of several controllers is named after all of them.
+                let name = mount.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                name.split(',').any(|name| name == controller)
+            }),
+        }
     }
 
     /// Kill everything in it and remove it from every hierarchy. False if something would not die.
@@ -131,23 +181,24 @@ impl Cgroup {
 
     /// Whether the kernel killed something in here for want of memory. The cgroup must still be there.
     pub(crate) fn oom_killed(&self) -> bool {
-        let file = match self.layout {
-            CgroupLayout::Unified => self.mounts[0].join(&self.limit).join("memory.events"),
-            // Counted where the limit is, which is where libcrun sets it.
-            CgroupLayout::Legacy => {
-                Path::new(MOUNT).join("memory").join(&self.inner).join("memory.oom_control")
-            }
+        let Some(top) = self.hierarchy("memory").map(|mount| mount.join(&self.limit)) else {
+            return false;
         };
-        counts_oom_kill(&file)
+        match self.layout {
+            CgroupLayout::Unified => counts_oom_kill(&top.join("memory.events")),
+            // Counted where the victim was, which may have made cgroups of its own.
+            CgroupLayout::Legacy => tree(&top).is_ok_and(|dirs| {
+                dirs.iter().any(|dir| counts_oom_kill(&dir.join("memory.oom_control")))
+            }),
+        }
     }
 
     /// A descriptor of `path` (one of ours) in the hierarchy of `controller`; with v2 there is one.
     pub(crate) fn open(&self, controller: &str, path: &str) -> io::Result<OwnedFd> {
-        let mount = match self.layout {
-            CgroupLayout::Unified => Some(&self.mounts[0]),
-            CgroupLayout::Legacy => self.mounts.iter().find(|mount| mount.ends_with(controller)),
-        };
-        let mount = mount.filter(|_| !controller.contains('/')).ok_or(io::ErrorKind::NotFound)?;
+        let mount = self
+            .hierarchy(controller)
+            .filter(|_| !controller.contains('/'))
+            .ok_or(io::ErrorKind::NotFound)?;
         open_directory(&mount.join(path))
     }
 
@@ -161,11 +212,30 @@ impl Cgroup {
     }
 
     fn freezer(&self, path: &str) -> io::Result<PathBuf> {
-        let mount = match self.layout {
-            CgroupLayout::Unified => Some(&self.mounts[0]),
-            CgroupLayout::Legacy => self.mounts.iter().find(|mount| mount.ends_with("freezer")),
-        };
-        Ok(mount.ok_or(io::ErrorKind::NotFound)?.join(path))
+        Ok(self.hierarchy("freezer").ok_or(io::ErrorKind::NotFound)?.join(path))
+    }
+}
+
+/// What a v2 cgroup can, those in it can, too. One that stays behind is missed by a limit, and named.
+fn pass_controllers(dir: &Path) {
+    let Ok(controllers) = fs::read_to_string(dir.join("cgroup.controllers")) else { return };
+    for controller in controllers.split_whitespace() {
+        fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}")).ok();
+    }
+}
+
+/// A new cpuset of v1 holds nothing, and takes no process until it does. In one that has its CPUs
+/// already the values are the container's.
+fn inherit_cpuset(parent: &Path, dir: &Path) {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let empty =
+            |path: PathBuf| fs::read_to_string(path).is_ok_and(|text| text.trim().is_empty());
+        if dir.join("cgroup.clone_children").exists()
+            && empty(dir.join(file))
+            && let Ok(value) = fs::read_to_string(parent.join(file))
+        {
+            fs::write(dir.join(file), value).ok();
+        }
     }
 }
 

@@ -9,14 +9,16 @@ use std::time::{Instant, SystemTime};
 use fs_err as fs;
 use libcrun::Stdio;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
-use pve_integration::bundle::{self, IdMaps};
+use pve_integration::bundle::{self, Bundle, IdMaps, Node};
 use pve_integration::ct_config::ContainerConfig;
 use pve_integration::host::HostFacts;
 use pve_integration::policy::Policy;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::cgroup::Cgroup;
 use crate::console::ConsoleSocket;
+use crate::devices::Devices;
 use crate::error::{During, Result};
 use crate::guest::{Guest, warn};
 use crate::net;
@@ -53,7 +55,12 @@ pub(crate) struct Container {
 
 impl Container {
     /// Run it. What was made before an error stays: the caller cleans up in any case.
-    pub(crate) fn start(guest: &Guest, config: &ContainerConfig, rootfs: &Path) -> Result<Self> {
+    pub(crate) fn start(
+        guest: &Guest,
+        config: &ContainerConfig,
+        cgroup: &Cgroup,
+        rootfs: &Path,
+    ) -> Result<Self> {
         // An init system wants a console it can open; a program of its own wants clean pipes.
         let terminal = !config.is_application() && config.get("console") != Some("0");
         let network = net::plan(guest, config)?;
@@ -65,7 +72,10 @@ impl Container {
         }
         let connect =
             |init| net::set_up(guest, &network, init).map_err(|err| crate::one_line(&err));
-        let spec = write_bundle(guest, config, rootfs, terminal)?;
+        let devices = Devices::make(guest, config)?;
+        let bundle = write_bundle(guest, config, rootfs, terminal, devices.nodes())?;
+        cgroup.limit(&bundle.limits)?;
+        let spec = bundle.spec;
 
         let runtime = guest.runtime();
         let (name, bundle) = (guest.name(), guest.root.bundle(guest.vmid));
@@ -90,6 +100,7 @@ impl Container {
             let init = runtime.create_and_start_with(&name, &bundle, &io, connect)?;
             (init, Output::pipe(source, log))
         };
+        drop(devices); // bound by now
         // Also works for one that has ended already: it is our child and not yet waited for.
         let pidfd = pidfd_open(init.pid, PidfdFlags::empty())
             .during("cannot watch the container's init")?;
@@ -129,12 +140,14 @@ fn write_bundle(
     config: &ContainerConfig,
     rootfs: &Path,
     terminal: bool,
-) -> Result<Spec> {
+    nodes: &[Node],
+) -> Result<Bundle> {
     let facts = HostFacts::read()?;
     let cgroup = guest.root.guest_cgroup(guest.vmid);
-    let policy = Policy::read(&guest.root)?;
+    let policy = &Policy::read(&guest.root)?;
+    let (vmid, oci, exists) = (guest.vmid, &guest.oci()?, Path::exists as fn(&Path) -> bool);
     let described =
-        bundle::Guest { vmid: guest.vmid, config, rootfs, cgroup, terminal, policy: &policy };
+        bundle::Guest { vmid, config, oci, rootfs, cgroup, terminal, policy, nodes, exists };
     let bundle = bundle::spec(&described, &facts)?;
     for warning in &bundle.warnings {
         warn(&warning.key, &warning.reason);
@@ -147,7 +160,7 @@ fn write_bundle(
         .mode(0o600)
         .open(guest.config_json())?;
     std::io::Write::write_all(&mut file, bundle::to_json(&bundle.spec).as_bytes())?;
-    Ok(bundle.spec)
+    Ok(bundle)
 }
 
 /// include/uapi/linux/sched.h

@@ -60,6 +60,16 @@ pub(crate) enum Error {
     Lxc(String),
     #[error("PVE's hook '{}' failed: {why}", hook.display())]
     Hook { hook: PathBuf, why: String },
+    #[error("cannot set {file} to '{value}'")]
+    Limit { file: String, value: String, source: io::Error },
+    #[error("{key}: cannot pass on '{}'", path.display())]
+    Device { key: String, path: PathBuf, source: io::Error },
+    #[error("{key}: the container has no {kind} {id}")]
+    Unmapped { key: String, kind: &'static str, id: u32 },
+    #[error("{key}: the ids of {what} cannot be mapped")]
+    IdMap { key: String, what: String, source: io::Error },
+    #[error("volume '{volume}' is not one of CT {vmid}")]
+    ForeignVolume { volume: VolumeId, vmid: Vmid },
     #[error("processes of CT {0} do not end although they were killed")]
     Unkillable(Vmid),
     #[error("the child that unpacks {0}")]

@@ -6,6 +6,7 @@ use lxc_protocol::server::Listener;
 use lxc_protocol::wire::Message;
 use openapi::{NodeName, Vmid};
 use pve_integration::layout::Root;
+use pve_integration::oci_config::OciConfig;
 
 use crate::error::{Error, Result};
 
@@ -41,8 +42,18 @@ impl Guest {
         PathBuf::from(format!("/run/{}-{}-rootfs", self.root.cgroup_parent(), self.vmid))
     }
 
+    /// Where the device nodes of the container lie.
+    pub(crate) fn device_dir(&self) -> PathBuf {
+        PathBuf::from(format!("/run/{}-{}-devices", self.root.cgroup_parent(), self.vmid))
+    }
+
     pub(crate) fn runtime(&self) -> libcrun::Runtime {
         libcrun::Runtime::new(self.root.libcrun_state())
+    }
+
+    /// What PVE's config has no key for. A container that was never given any has no such file.
+    pub(crate) fn oci(&self) -> Result<OciConfig> {
+        Ok(OciConfig::read(&self.root.oci_config(&self.node, self.vmid))?.unwrap_or_default())
     }
 
     /// Take the command socket, which makes us the only monitor of this container.

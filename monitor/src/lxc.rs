@@ -150,6 +150,8 @@ impl Watch<'_> {
             }
             cleanup::end_processes(guest, self.cgroup, || drop(run::reap_all()))?;
             std::thread::sleep(run::SHORTEST_LIFE.saturating_sub(life.began.instant.elapsed()));
+            // Its device nodes are where the next life's will be.
+            drop(life);
             // Read anew: what was changed and applied meanwhile takes effect.
             plan = life::plan(guest, &run::read_config(guest)?, mounted)?;
         }

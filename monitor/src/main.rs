@@ -10,10 +10,13 @@ mod command;
 mod console;
 mod container;
 mod detect;
+mod devices;
 mod entrypoint;
 mod error;
 mod guest;
 mod hooks;
+mod hotplug;
+mod id_mapped;
 mod image;
 mod lxc;
 mod names;
@@ -73,6 +76,17 @@ enum Verb {
     },
     /// Remove what a container without a monitor left behind
     Cleanup(GuestArguments),
+    /// Mount one more mount point in a container that runs
+    Mount {
+        #[command(flatten)]
+        guest: GuestArguments,
+        /// `mpN`
+        #[arg(long)]
+        key: String,
+        /// As it will stand in the config
+        #[arg(long)]
+        value: String,
+    },
     /// Unpack an archive into a container's rootfs
     Unpack {
         #[command(flatten)]
@@ -108,6 +122,8 @@ enum Verb {
         #[arg(last = true)]
         arguments: Vec<std::ffi::OsString>,
     },
+    #[command(name = id_mapped::CHILD, hide = true)]
+    UserNamespaceChild,
     #[command(name = setup::CHILD, hide = true)]
     SetupChild {
         #[arg(long)]
@@ -158,6 +174,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
             let answer = if net::change(&guest.check()?, &change)? { "DONE" } else { "WAITS" };
             writeln!(std::io::stdout(), "{answer}")?;
         }
+        Some(Verb::Mount { guest, key, value }) => hotplug::mount(&guest.check()?, &key, &value)?,
         Some(Verb::Cleanup(guest)) => cleanup::cleanup(&guest.check()?)?,
         Some(Verb::Unpack { guest, archive, how }) => {
             unpack::unpack(&guest.check()?, &archive, &how)?;
@@ -165,6 +182,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Verb::UnpackChild(orders)) => unpack::unpack_here(&orders)?,
         Some(Verb::ImageChild(orders)) => image::unpack_here(&orders)?,
         Some(Verb::SetupChild { rootfs, shifted }) => setup::setup_here(&rootfs, shifted)?,
+        Some(Verb::UserNamespaceChild) => id_mapped::lend_here()?,
         Some(Verb::Archive { guest, how }) => archive::archive(&guest.check()?, &how)?,
         // Its errors go into a log of its own too.
         Some(Verb::Oci { arguments }) => return Ok(oci::main(arguments)),

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use fs_err as fs;
 use openapi::VolumeId;
-use pve_integration::bundle::IdMaps;
+use pve_integration::bundle::{IdMaps, disk_ids};
 use pve_integration::ct_config::{ContainerConfig, MountPoint, MountSource};
-use pve_integration::storage::{StorageConfig, VolumeFormat};
+use pve_integration::storage::{StorageConfig, VolumeFormat, VolumeName};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, statat};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -18,7 +18,8 @@ use rustix::mount::{
 };
 
 use crate::error::{Error, Result};
-use crate::guest::Guest;
+use crate::guest::{Guest, warn};
+use crate::id_mapped;
 use crate::target::{Spot, Target};
 
 /// How long the previous user of an image may take to let go of it.
@@ -52,13 +53,15 @@ impl Rootfs {
             |point: MountPoint| MountPoint { ro: point.ro && purpose == Purpose::Run, ..point };
         let rootfs = for_purpose(config.rootfs()?);
         let mut images = Vec::new();
-        images.extend(attach(guest, &rootfs, &|| Ok(Spot::path(&path)))?);
+        images.extend(stage(guest, "rootfs", &rootfs, &maps, &path)?);
         let root = open_folder(&path)?;
         for (key, point) in config.mount_points() {
             let point = for_purpose(point?);
             let target = Target { root: root.as_fd(), key, mp: &point.mp, maps: &maps };
             let before = rustix::fs::fstat(target.open()?)?;
-            images.extend(attach(guest, &point, &|| target.open().map(Spot::fd))?);
+            let spot = || target.open().map(Spot::fd);
+            images.extend(attach(guest, &point, &spot)?);
+            map_ids(key, &point, &maps, &spot)?;
             if point.keepattrs {
                 target.set_attributes(&before)?;
             }
@@ -195,6 +198,55 @@ pub(crate) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
+/// Mount `point` on a place of ours; the answer is the image behind it, if that is one.
+pub(crate) fn stage(
+    guest: &Guest,
+    key: &str,
+    point: &MountPoint,
+    maps: &IdMaps,
+    place: &Path,
+) -> Result<Option<PathBuf>> {
+    let spot = || Ok(Spot::path(place));
+    let image = attach(guest, point, &spot)?;
+    map_ids(key, point, maps, &spot)?;
+    Ok(image)
+}
+
+/// `idmap`, on what is mounted there by now.
+fn map_ids(
+    key: &str,
+    point: &MountPoint,
+    maps: &IdMaps,
+    spot: &dyn Fn() -> Result<Spot>,
+) -> Result<()> {
+    let Some(idmap) = &point.idmap else { return Ok(()) };
+    if maps.is_empty() {
+        warn(key, "idmap is ignored for a privileged container"); // as PVE
+        return Ok(());
+    }
+    let ids = disk_ids(key, idmap, maps)?;
+    let mapped = id_mapped::remount(&ids, &spot()?.path, spot)?;
+    mapped.map_err(|source| Error::IdMap { key: key.to_owned(), what: named(point), source })
+}
+
+fn named(point: &MountPoint) -> String {
+    match &point.source {
+        MountSource::Volume(volume) => format!("volume '{volume}'"),
+        MountSource::Bind(path) => format!("'{}'", path.display()),
+        MountSource::Device(device) => format!("device '{}'", device.display()),
+    }
+}
+
+/// A volume of another container's, or a template, is not mounted, whoever wrote it into the config.
+fn check_owner(guest: &Guest, volume: &VolumeId) -> Result<()> {
+    match volume.name().parse() {
+        Ok(VolumeName::Image { vmid, .. }) if vmid == guest.vmid => Ok(()),
+        Ok(VolumeName::Image { .. } | VolumeName::File { .. }) | Err(_) => {
+            Err(Error::ForeignVolume { volume: volume.clone(), vmid: guest.vmid })
+        }
+    }
+}
+
 /// Mount `point` where `spot` says; the answer is the image behind it, if that is one. `spot` is
 /// asked again once something is mounted there.
 fn attach(
@@ -204,6 +256,7 @@ fn attach(
 ) -> Result<Option<PathBuf>> {
     match &point.source {
         MountSource::Volume(volume) => {
+            check_owner(guest, volume)?;
             let storages = StorageConfig::read(&guest.root)?;
             let storage = storages.dir(&guest.root, &guest.node, volume.storage())?;
             let found = storage.existing(volume)?;
@@ -215,9 +268,8 @@ fn attach(
                 VolumeFormat::Raw => {
                     wait_until_free(&found.path, volume)?;
                     let device = loopdev::attach(&found.path, point.ro)?;
-                    let what = format!("volume '{volume}'");
                     // The device lives as long as the mount does; our descriptor goes here.
-                    block_device(&device.source(), &spot()?.path, point, &what)?;
+                    block_device(&device.source(), &spot()?.path, point)?;
                     Ok(Some(found.path))
                 }
                 VolumeFormat::Qcow2 | VolumeFormat::Vmdk => Err(Error::VolumeFormat {
@@ -234,8 +286,7 @@ fn attach(
             Ok(None)
         }
         MountSource::Device(device) => {
-            let what = format!("device '{}'", device.display());
-            block_device(device, &spot()?.path, point, &what)?;
+            block_device(device, &spot()?.path, point)?;
             Ok(None)
         }
     }
@@ -252,16 +303,22 @@ fn bind(source: &Path, point: &MountPoint, spot: &dyn Fn() -> Result<Spot>) -> R
     Ok(())
 }
 
-fn block_device(device: &Path, target: &Path, point: &MountPoint, what: &str) -> Result<()> {
+fn block_device(device: &Path, target: &Path, point: &MountPoint) -> Result<()> {
     let (flags, data) = options(point)?;
-    let data = std::ffi::CString::new(data).expect("made of words without NUL");
-    mount(device, target, "ext4", flags, data.as_c_str()).map_err(|err| mount_failed(err, what))
+    let data = std::ffi::CString::new(data.join(",")).expect("made of words without NUL");
+    mount(device, target, "ext4", flags, data.as_c_str())
+        .map_err(|err| mount_failed(err, &named(point)))
 }
 
 /// PVE's mount options (`get_mount_options` of PVE::LXC::Config) as flags and filesystem data.
-fn options(point: &MountPoint) -> Result<(MountFlags, &'static str)> {
+fn options(point: &MountPoint) -> Result<(MountFlags, Vec<&'static str>)> {
     let mut flags = if point.ro { MountFlags::RDONLY } else { MountFlags::empty() };
-    let mut data = "";
+    let mut data = Vec::new();
+    match point.acl {
+        Some(true) => data.push("acl"),
+        Some(false) => data.push("noacl"),
+        None => {}
+    }
     for option in &point.mountoptions {
         match option.as_str() {
             "noatime" => flags |= MountFlags::NOATIME,
@@ -269,7 +326,7 @@ fn options(point: &MountPoint) -> Result<(MountFlags, &'static str)> {
             "noexec" => flags |= MountFlags::NOEXEC,
             "nosuid" => flags |= MountFlags::NOSUID,
             "lazytime" => flags |= MountFlags::LAZYTIME,
-            "discard" => data = "discard",
+            "discard" => data.push("discard"),
             _ => return Err(Error::MountOption(option.clone())),
         }
     }
@@ -347,7 +404,9 @@ mod tests {
             MountPoint::parse("rootfs", &format!("local:1/x,ro=1,mountoptions={options}")).unwrap()
         };
         let flags = MountFlags::RDONLY | MountFlags::NOATIME | MountFlags::NOSUID;
-        assert_eq!(options(&point("noatime;nosuid;discard")).unwrap(), (flags, "discard"));
+        assert_eq!(options(&point("noatime;nosuid;discard")).unwrap(), (flags, vec!["discard"]));
+        let acl = MountPoint::parse("rootfs", "local:1/x,acl=0").unwrap();
+        assert_eq!(options(&acl).unwrap(), (MountFlags::empty(), vec!["noacl"]));
         assert!(options(&point("sync")).unwrap_err().to_string().contains("'sync'"));
     }
 }

@@ -127,7 +127,7 @@ fn live(
     *names = Names::show(guest, &config, shown.as_fd())?;
     drop(shown);
 
-    let mut container = Container::start(guest, &config, mounted.path())?;
+    let mut container = Container::start(guest, &config, cgroup, mounted.path())?;
     drop(config);
     say_running(Some(container.pid()))?;
     loop {
@@ -155,7 +155,7 @@ fn live(
         // Read anew: what was changed and applied meanwhile takes effect.
         let config = read_config(guest)?;
         names.iter().try_for_each(|names| names.write(guest, &config))?;
-        container = Container::start(guest, &config, mounted.path())?;
+        container = Container::start(guest, &config, cgroup, mounted.path())?;
     }
 }
 

@@ -75,11 +75,16 @@ impl Target<'_> {
     /// `keepattrs`: what is mounted looks as the folder did.
     pub(crate) fn set_attributes(&self, folder: &Stat) -> Result<()> {
         let mounted = self.open()?;
-        let (uid, gid) = (Uid::from_raw(folder.st_uid), Gid::from_raw(folder.st_gid));
-        chownat(&mounted, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
-        let mode = Mode::from_raw_mode(folder.st_mode & 0o7777);
-        Ok(chmodat(CWD, proc_path(mounted.as_fd()), mode, AtFlags::empty())?)
+        give_attributes(folder, &proc_path(mounted.as_fd()))
     }
+}
+
+/// Owner and mode of `folder`, to what is mounted at `path`.
+pub(crate) fn give_attributes(folder: &Stat, path: &Path) -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(folder.st_uid), Gid::from_raw(folder.st_gid));
+    chownat(CWD, path, Some(uid), Some(gid), AtFlags::empty())?;
+    let mode = Mode::from_raw_mode(folder.st_mode & 0o7777);
+    Ok(chmodat(CWD, path, mode, AtFlags::empty())?)
 }
 
 #[cfg(test)]

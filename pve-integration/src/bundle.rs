@@ -5,14 +5,21 @@
 //! writes for LXC (pve-container's `PVE/LXC.pm`, lxc's `common.conf`) decides what a system
 //! container gets; an application container, one with an entrypoint of its own, gets less.
 
+mod auto_mounts;
 mod capabilities;
 mod confinement;
+mod device_rules;
+mod disk_ids;
+mod hooks;
 mod id_map;
 pub(crate) mod keys;
 mod limits;
 mod mounts;
+mod nodes;
 mod process;
+mod raw_mounts;
 mod resources;
+mod rlimits;
 mod seccomp;
 mod stop_signal;
 
@@ -28,13 +35,16 @@ use serde_json::{Value, json};
 
 use crate::ct_config::{ContainerConfig, Features, ValueError};
 use crate::host::HostFacts;
+use crate::oci_config::OciConfig;
 use crate::policy::{Feature, Policy};
 
 pub(crate) use capabilities::names as capability_names;
 pub(crate) use confinement::{MASKED, READONLY};
+pub use disk_ids::disk_ids;
 pub use id_map::{IdMap, IdMaps};
+pub use keys::list as key_list;
 pub use limits::{Setting, settings};
-pub(crate) use resources::PERIOD;
+pub use nodes::{Node, NodeKind};
 pub use stop_signal::stop_signal;
 
 /// The runtime spec's version that the keys used here belong to.
@@ -45,6 +55,8 @@ const OCI_VERSION: &str = "1.0.2";
 pub struct Guest<'a> {
     pub vmid: Vmid,
     pub config: &'a ContainerConfig,
+    /// What PVE's config has no key for.
+    pub oci: &'a OciConfig,
     /// Where the rootfs is mounted, absolute.
     pub rootfs: &'a Path,
     /// Below the cgroup mount, without a slash in front: `lxc/100/ns`.
@@ -53,11 +65,18 @@ pub struct Guest<'a> {
     pub terminal: bool,
     /// What the host takes away.
     pub policy: &'a Policy,
+    /// Of `devN`, ready to be bound.
+    pub nodes: &'a [Node],
+    /// Whether the host has such a path.
+    pub exists: fn(&Path) -> bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bundle {
     pub spec: Spec,
+    /// For the cgroup above the one that the spec names. Not in the spec: libcrun would set them on
+    /// that one, where PVE does not look for them.
+    pub limits: Vec<Setting>,
     pub warnings: Vec<Warning>,
 }
 
@@ -118,13 +137,34 @@ pub(crate) fn decide(
     let mut kept = capabilities::of(config, &maps, facts, &mut warnings)?;
     kept.drop_all(&guest.policy.drop_capabilities);
     let readonly = rootfs.ro || (guest.policy.readonly_rootfs && config.is_application());
-    let hostname = config.hostname().map_or_else(|| format!("CT{}", guest.vmid), str::to_owned);
+    let raw_name = config.lxc_values("lxc.uts.name").last().filter(|_| !reach.raw);
+    let hostname = raw_name.or_else(|| config.hostname());
+    let hostname = hostname.map_or_else(|| format!("CT{}", guest.vmid), str::to_owned);
+    let asked = if reach.raw { auto_mounts::Asked::default() } else { auto_mounts::of(config)? };
+    let limits = resources::of(guest, facts, reach, &mut warnings)?;
+    let mut nodes = guest.nodes.to_vec();
+    if features.fuse {
+        let fuse = Node::fuse();
+        if !(guest.exists)(&fuse.source) {
+            return Err(wrong("features", "fuse: this host has no /dev/fuse"));
+        }
+        nodes.push(fuse);
+    }
+    let mut devices = device_rules::of(&nodes);
+    let mut mounts = mounts::of(config, &features, &maps, asked)?;
+    mounts.extend(nodes::mounts(&nodes));
+    if !reach.raw {
+        warnings.extend(nodes::given(guest.nodes));
+        device_rules::raw(config, facts, &mut devices, &mut warnings)?;
+        mounts.extend(mounts::from_lxcfs(facts, &features));
+        mounts.extend(raw_mounts::of(guest, &mut warnings)?);
+    }
     let mut linux = json!({
         "cgroupsPath": format!("/{}", guest.cgroup.trim_start_matches('/')),
         "namespaces": namespaces(&maps),
-        "resources": resources::of(guest, facts, &mut warnings)?,
+        "resources": { "devices": devices },
         "maskedPaths": confinement::masked(config, &features),
-        "readonlyPaths": confinement::readonly(config, &features),
+        "readonlyPaths": confinement::readonly(config, &features, asked.proc),
     });
     if !maps.is_empty() {
         linux["uidMappings"] = json!(maps.uids);
@@ -138,17 +178,28 @@ pub(crate) fn decide(
     } else {
         warnings.push(Warning::new("seccomp", "this kernel filters no system calls"));
     }
-    let document = json!({
+    if !reach.raw {
+        let sysctls = rlimits::sysctls(config)?;
+        if !sysctls.is_empty() {
+            linux["sysctl"] = json!(sysctls);
+        }
+    }
+    let mut document = json!({
         "ociVersion": OCI_VERSION,
         "hostname": hostname,
         "root": { "path": root, "readonly": readonly },
-        "process": process::of(guest, &kept)?,
-        "mounts": mounts::of(config, &features, &maps),
+        "process": process::of(guest, &kept, reach, &mut warnings)?,
+        "mounts": mounts,
         "linux": linux,
     });
+    if !reach.raw
+        && let Some(hooks) = hooks::of(guest)?
+    {
+        document["hooks"] = hooks;
+    }
     keys::warn(config, &features, &rootfs, reach, &mut warnings);
     let spec = serde_json::from_value(document).map_err(BundleError::Spec)?;
-    Ok(Bundle { spec, warnings })
+    Ok(Bundle { spec, limits, warnings })
 }
 
 /// What the host's policy refuses, by name.

@@ -3,6 +3,7 @@
 //! a key does to a container; `bundle` and the runtimes do.
 
 mod cache;
+mod device;
 mod error;
 mod locked;
 mod lxc_keys;
@@ -29,8 +30,11 @@ use crate::layout::Root;
 use section::Reader;
 
 pub use cache::{ConfigCache, Configs, Entry};
+pub use device::Device;
 pub use error::{ConfigError, ValueError};
 pub use locked::{LOCK_TIMEOUT, Locked};
+#[cfg(test)]
+pub(crate) use lxc_keys::ACCEPTED as RAW_KEYS;
 pub use mount_point::{MountPoint, MountSource};
 pub use net::Net;
 pub use property_list::PropertyList;

@@ -28,7 +28,25 @@ pub struct HostFacts {
     pub capabilities: u64,
     /// As `uname -r` says.
     pub kernel: String,
+    /// What lxcfs shows, by where it belongs.
+    pub lxcfs: Vec<&'static str>,
 }
+
+/// Where lxcfs is mounted.
+pub const LXCFS: &str = "/var/lib/lxcfs";
+
+/// As lxc's package mounts them.
+const LXCFS_FILES: [&str; 9] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/sys/devices/system/cpu",
+];
 
 impl HostFacts {
     pub fn read() -> io::Result<Self> {
@@ -43,6 +61,7 @@ impl HostFacts {
                 && first_line("/proc/sys/user/max_user_namespaces").as_deref() != Some("0"),
             capabilities: bounding_set()?,
             kernel: uname.release().to_string_lossy().into_owned(),
+            lxcfs: lxcfs(),
         })
     }
 
@@ -62,8 +81,14 @@ impl HostFacts {
             userns: true,
             capabilities: (1 << 41) - 1,
             kernel: "6.17.0-1-pve".to_owned(),
+            lxcfs: Vec::new(),
         }
     }
+}
+
+fn lxcfs() -> Vec<&'static str> {
+    let shown = |path: &&str| Path::new(&format!("{LXCFS}{path}")).exists();
+    LXCFS_FILES.into_iter().filter(shown).collect()
 }
 
 /// Whether a guest's interface can be put on `name`.

@@ -85,12 +85,10 @@ pub fn config(
     mounts::write(&mut writer.lines, &bundle.spec, installed, guest.config.is_application())?;
     writer.terminals()?;
     writer.names(&bundle.spec)?;
-    if let Some(resources) =
-        bundle.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref())
-    {
-        resources::write(&mut writer.lines, resources, facts.cgroup.version == CgroupVersion::V2)?;
-    }
-    writer.fuse()?;
+    let v2 = facts.cgroup.version == CgroupVersion::V2;
+    let resources = bundle.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let devices = resources.and_then(|resources| resources.devices().as_ref());
+    resources::write(&mut writer.lines, devices.into_iter().flatten(), &bundle.limits, v2)?;
     writer.process(&bundle.spec)?;
     network::write(guest, installed, &mut writer.lines, &mut writer.warnings)?;
     writer.hooks()?;
@@ -219,15 +217,6 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn fuse(&mut self) -> Result<(), BundleError> {
-        if !self.features.fuse {
-            return Ok(());
-        }
-        let v2 = if self.facts.cgroup.version == CgroupVersion::V2 { "2" } else { "" };
-        self.lines.put(&format!("lxc.cgroup{v2}.devices.allow"), "c 10:229 rwm")?;
-        self.lines.put("lxc.mount.entry", "/dev/fuse dev/fuse none bind,create=file 0 0")
-    }
-
     /// A program of its own gets pipes, which its parent holds; only an init system gets a console.
     fn terminals(&mut self) -> Result<(), BundleError> {
         self.lines.put("lxc.pty.max", &PTYS.to_string())?;
@@ -313,10 +302,6 @@ impl Writer<'_> {
         for (key, value) in self.config.lxc() {
             if key == "lxc.signal.halt" || !keys::RAW_APPLIED.contains(&key.as_str()) {
                 self.lines.verbatim(key, value);
-            }
-            if key == "lxc.console.logfile" || key == "lxc.console.path" {
-                let reason = "takes the container's output away from its log";
-                self.warnings.push(Warning::new(key, reason));
             }
         }
         Ok(())

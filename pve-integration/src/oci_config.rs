@@ -100,6 +100,11 @@ impl OciConfig {
         self.0.iter().rev().find_map(|line| value(line, key))
     }
 
+    /// Every line of a key that may stand more than once.
+    pub fn all(&self, key: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(move |line| value(line, key))
+    }
+
     fn set(&mut self, key: &str, text: &str) {
         self.0.retain(|line| value(line, key).is_none());
         // A path may hold anything; a line of its own is not for it to begin.

@@ -19,6 +19,7 @@ use rustix::process::{Pid, Signal, kill_process, pidfd_send_signal};
 use super::{CHILD, CONFIG, LOG, OOM, SECCOMP};
 use crate::cleanup::remove;
 use crate::container::{Began, give_to_user};
+use crate::devices::Devices;
 use crate::entrypoint;
 use crate::error::{During, Error, Result};
 use crate::guest::{Guest, warn};
@@ -29,6 +30,8 @@ use crate::rootfs::Rootfs;
 pub(super) struct Plan {
     command: Vec<String>,
     debug: bool,
+    /// Bound by LXC when it starts the container.
+    devices: Devices,
     /// The container's end of the pipe and ours, unless LXC makes it a terminal.
     pipe: Option<(OwnedFd, OwnedFd)>,
 }
@@ -41,13 +44,17 @@ pub(super) fn plan(guest: &Guest, config: &ContainerConfig, rootfs: &Rootfs) -> 
     let terminal = !config.is_application() && config.get("console") != Some("0");
     let cgroup = guest.root.guest_cgroup(guest.vmid);
     let policy = Policy::read(&guest.root)?;
+    let devices = Devices::make(guest, config)?;
     let described = bundle::Guest {
         vmid: guest.vmid,
         config,
+        oci: &guest.oci()?,
         rootfs: rootfs.path(),
         cgroup,
         terminal,
         policy: &policy,
+        nodes: devices.nodes(),
+        exists: Path::exists,
     };
     let files = Files { log: &log, seccomp: &seccomp, oom: &oom };
     let made = lxc::config(&described, &HostFacts::read()?, &Installed::read(config), files)?;
@@ -76,7 +83,7 @@ pub(super) fn plan(guest: &Guest, config: &ContainerConfig, rootfs: &Rootfs) -> 
         rustix::io::ioctl_fionbio(&source, true).during("cannot prepare the output pipe")?;
         Some((writer, source))
     };
-    Ok(Plan { command: made.command, debug: made.debug, pipe })
+    Ok(Plan { command: made.command, debug: made.debug, pipe, devices })
 }
 
 /// Made anew at each start and read once, so it needs no sync; the environment may hold secrets.
@@ -104,6 +111,8 @@ pub(super) struct Life {
     pub(super) ran: bool,
     lxc_start: Pid,
     init: Option<(Pid, OwnedFd)>,
+    /// Held until then.
+    _devices: Devices,
 }
 
 impl Life {
@@ -126,7 +135,7 @@ impl Life {
         let began = Began::now();
         let child = command.spawn().during("cannot make a process for lxc-start")?;
         let lxc_start = Pid::from_child(&child);
-        Ok(Self { began, output, ran: false, lxc_start, init: None })
+        Ok(Self { began, output, ran: false, lxc_start, init: None, _devices: plan.devices })
     }
 
     /// Of `lxc-start`.

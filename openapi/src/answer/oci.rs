@@ -22,12 +22,15 @@ pub struct OciContainer {
     /// What runs it now, which is the other one if its own could not be used.
     #[serde(rename = "runs-under", skip_serializing_if = "Option::is_none")]
     pub runs_under: Option<String>,
-    /// Of its init; this and the next two only while it runs.
+    /// Of its init; this and the next three only while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
     /// Below the root of the cgroup hierarchy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
+    /// How many of its processes the kernel killed for want of memory.
+    #[serde(rename = "oom-kills", skip_serializing_if = "Option::is_none")]
+    pub oom_kills: Option<u64>,
     /// Inode numbers by kind: `pid`, `net`, `mnt`, ...
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespaces: Option<BTreeMap<String, u64>>,

@@ -1,5 +1,6 @@
 //! Which kernel files a container sees empty, and which it may only read.
 
+use super::auto_mounts::Access;
 use crate::ct_config::{Features, Section};
 
 /// An application has no use for them, and each has leaked something once.
@@ -30,10 +31,15 @@ pub(super) fn masked(config: &Section, features: &Features) -> &'static [&'stati
 
 /// The kernel refuses a new procfs in a user namespace where parts of the present one are covered,
 /// so a container that nests others has none covered.
-pub(super) fn readonly(config: &Section, features: &Features) -> &'static [&'static str] {
-    match (features.nesting, config.is_application()) {
-        (true, _) => &[],
-        (false, true) => READONLY,
-        (false, false) => READONLY_SYSTEM,
+/// What `lxc.mount.auto` asks for `proc` counts more.
+pub(super) fn readonly(
+    config: &Section,
+    features: &Features,
+    asked: Option<Access>,
+) -> &'static [&'static str] {
+    match (asked, features.nesting, config.is_application()) {
+        (Some(Access::Rw), _, _) | (None, true, _) => &[],
+        (None, false, true) => READONLY,
+        (Some(Access::Mixed | Access::Ro), _, _) | (None, false, false) => READONLY_SYSTEM,
     }
 }

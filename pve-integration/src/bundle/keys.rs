@@ -1,77 +1,109 @@
-//! The keys that no other part of the bundle reads. Each is a fact about the container that a
-//! start has no use for, or it is named in a warning.
+//! What becomes of each key at a start, under each runtime. The table is the one source: warnings come
+//! from it, and so does the list in ARCHITECTURE.md.
+
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
 
 use super::Warning;
 use crate::ct_config::{Features, MountPoint, Section};
+use table::TABLE;
 
-const APPLIED: &[&str] = &[
-    "arch",
-    "console",
-    "cores",
-    "cpulimit",
-    "cpuunits",
-    "entrypoint",
-    "env",
-    "features",
-    "hostname",
-    "memory",
-    "ostype",
-    "rootfs",
-    "swap",
-    "unprivileged",
-];
-
-/// Read by the daemon or by people.
-const METADATA: &[&str] = &[
-    "cmode",       // what a console shows, read when one is opened
-    "description", // notes
-    "lock",        // the daemon's, checked before a start
-    "onboot",      // who starts it, not how
-    "parent",      // of snapshots
-    "protection",  // against destroy
-    "snaptime",    // of snapshots
-    "startup",     // order among containers
-    "tags",        // for people
-    "template",    // refused before a start
-];
-
-/// What one runtime applies beside the keys that every one does.
-pub(crate) struct Reach {
-    pub(crate) runtime: &'static str,
-    keys: &'static [&'static str],
-    /// By the stem of a numbered key.
-    indexed: &'static [&'static str],
-    features: &'static [&'static str],
-    /// Every raw key, not only those that the bundle knows.
-    raw: bool,
-    /// An application is told names.
-    names: bool,
+/// What one runtime does with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Applied,
+    /// For a container with an entrypoint of its own; for others it warns.
+    Applications,
+    /// No matter of a start: the daemon reads it, or people do.
+    Known,
+    /// The container starts, and its task says that the key does nothing.
+    Warned(&'static str),
+    /// The start fails, or PVE takes no such line.
+    Refused,
 }
 
-pub(crate) const CRUN: Reach =
-    Reach { runtime: "crun", keys: &[], indexed: &["net"], features: &[], raw: false, names: true };
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Applied => "applied",
+            Self::Applications => "for applications",
+            Self::Known => "-",
+            Self::Warned(_) => "warns",
+            Self::Refused => "refused",
+        })
+    }
+}
 
-pub(crate) const LXC: Reach = Reach {
-    runtime: "lxc",
-    keys: &["debug", "tty"],
-    indexed: &["net"],
-    features: &["fuse", "mount"],
-    raw: true,
-    names: false,
-};
+/// A line of the table. `net[n]` stands for every number, `lxc.prlimit.*` for every ending, and a name
+/// with a blank, `mp[n] quota`, for a part of a value.
+pub(super) struct Key {
+    name: &'static str,
+    crun: Fate,
+    lxc: Fate,
+    /// For the reader of the list.
+    note: &'static str,
+}
+
+const fn key(name: &'static str, crun: Fate, lxc: Fate, note: &'static str) -> Key {
+    Key { name, crun, lxc, note }
+}
+
+impl Key {
+    fn matches(&self, key: &str) -> bool {
+        if let Some(stem) = self.name.strip_suffix("[n]") {
+            return is_indexed(key, stem);
+        }
+        match self.name.strip_suffix('*') {
+            Some(stem) => key.len() > stem.len() && key.starts_with(stem),
+            None => key == self.name,
+        }
+    }
+}
+
+/// How far one runtime goes.
+pub(crate) struct Reach {
+    pub(crate) runtime: &'static str,
+    fate: fn(&Key) -> Fate,
+    /// It reads raw keys itself.
+    pub(crate) raw: bool,
+}
+
+pub(crate) const CRUN: Reach = Reach { runtime: "crun", fate: |key| key.crun, raw: false };
+
+pub(crate) const LXC: Reach = Reach { runtime: "lxc", fate: |key| key.lxc, raw: true };
 
 impl Reach {
     /// Why a key does nothing.
     pub(crate) fn not_yet(&self) -> String {
         format!("is not applied by the {} runtime yet", self.runtime)
     }
+
+    fn fate(&self, key: &str) -> Fate {
+        let found = TABLE.iter().find(|line| line.matches(key));
+        // PVE keeps what it does not know out of a config, so this is a key of a later version.
+        found.map_or(Fate::Warned(""), self.fate)
+    }
+
+    fn warning(&self, key: &str, application: bool) -> Option<String> {
+        match self.fate(key) {
+            Fate::Applications if application => None,
+            Fate::Applications | Fate::Warned("") => Some(self.not_yet()),
+            Fate::Warned(reason) => Some(reason.to_owned()),
+            Fate::Applied | Fate::Known | Fate::Refused => None,
+        }
+    }
 }
 
-/// Raw keys that the bundle holds in its own words.
+/// Raw keys that the bundle holds in its own words, whoever reads it.
 pub(crate) const RAW_APPLIED: &[&str] = &[
     "lxc.cap.drop",
     "lxc.cap.keep",
     "lxc.environment",
+    "lxc.environment.runtime",
     "lxc.idmap",
     "lxc.init.cmd",
     "lxc.init.cwd",
@@ -88,48 +120,69 @@ pub(super) fn warn(
     reach: &Reach,
     warnings: &mut Vec<Warning>,
 ) {
-    let not_yet = reach.not_yet();
-    // An application's are mounted over its image's.
-    let names = |key: &str| {
-        reach.names && config.is_application() && ["nameserver", "searchdomain"].contains(&key)
-    };
-    for (key, _) in config.iter() {
-        let silent = APPLIED.contains(&key)
-            || METADATA.contains(&key)
-            || reach.keys.contains(&key)
-            || names(key)
-            || reach.indexed.iter().any(|stem| is_indexed(key, stem))
-            || is_indexed(key, "mp")
-            || is_indexed(key, "unused");
-        if !silent {
-            warnings.push(Warning::new(key, not_yet.as_str()));
+    let raw = config.lxc().iter().map(|(key, _)| key.as_str());
+    for key in config.iter().map(|(key, _)| key).chain(raw) {
+        if let Some(reason) = reach.warning(key, config.is_application()) {
+            warnings.push(Warning::new(key, reason));
         }
     }
-    let mut part = |key: &str, name: &str, set: bool| {
-        if set {
-            warnings.push(Warning::new(key, format!("{name} {not_yet}")));
-        }
-    };
-    let asked =
-        [("fuse", features.fuse), ("mknod", features.mknod), ("mount", !features.mount.is_empty())];
-    for (name, set) in asked {
-        part("features", name, set && !reach.features.contains(&name));
-    }
-    let points = config.mount_points();
-    let points = points.iter().filter_map(|(key, point)| Some((*key, point.as_ref().ok()?)));
-    for (key, point) in std::iter::once(("rootfs", rootfs)).chain(points) {
-        part(key, "acl", point.acl.is_some());
-        part(key, "idmap", point.idmap.is_some());
-        part(key, "quota", point.quota);
-    }
-    for (key, _) in config.lxc() {
-        if !reach.raw && !RAW_APPLIED.contains(&key.as_str()) {
-            warnings.push(Warning::new(key, not_yet.as_str()));
+    for (key, part) in parts(config, features, rootfs) {
+        let stem = key.trim_end_matches(|c: char| c.is_ascii_digit());
+        let name = if stem == key { format!("{key} {part}") } else { format!("{stem}[n] {part}") };
+        if let Some(reason) = TABLE.iter().find(|line| line.name == name).map(reach.fate) {
+            match reason {
+                Fate::Warned("") => {
+                    warnings.push(Warning::new(key, format!("{part} {}", reach.not_yet())));
+                }
+                Fate::Warned(reason) => {
+                    warnings.push(Warning::new(key, format!("{part} {reason}")))
+                }
+                Fate::Applied | Fate::Applications | Fate::Known | Fate::Refused => {}
+            }
         }
     }
 }
 
-/// `mpN` is mounted with the rootfs, `unusedN` is not.
+/// Parts of values that are set and that not every runtime applies.
+fn parts<'c>(
+    config: &'c Section,
+    features: &Features,
+    rootfs: &MountPoint,
+) -> Vec<(&'c str, &'static str)> {
+    let mut found = Vec::new();
+    let mut add = |key: &'c str, part: &'static str, set: bool| {
+        if set {
+            found.push((key, part));
+        }
+    };
+    add("features", "fuse", features.fuse);
+    add("features", "mknod", features.mknod);
+    add("features", "mount", !features.mount.is_empty());
+    let points = config.mount_points();
+    let points = points.iter().filter_map(|(key, point)| Some((*key, point.as_ref().ok()?)));
+    for (key, point) in std::iter::once(("rootfs", rootfs)).chain(points) {
+        add(key, "acl", point.acl.is_some());
+        add(key, "idmap", point.idmap.is_some());
+        add(key, "quota", point.quota);
+    }
+    found
+}
+
+/// The table as Markdown, for ARCHITECTURE.md.
+pub fn list() -> String {
+    let mut text = "| key | crun | LXC | |\n|---|---|---|---|\n".to_owned();
+    for line in TABLE {
+        let reason = match line.crun {
+            Fate::Warned(reason) => reason,
+            Fate::Applied | Fate::Applications | Fate::Known | Fate::Refused => "",
+        };
+        let note = if line.note.is_empty() { reason } else { line.note };
+        text += &format!("| `{}` | {} | {} | {note} |\n", line.name, line.crun, line.lxc);
+    }
+    text
+}
+
+/// `mp` and a number.
 fn is_indexed(key: &str, stem: &str) -> bool {
     key.strip_prefix(stem).is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }

@@ -1,7 +1,7 @@
-//! The limits of a container that runs already, as files of its cgroup: what `resources` tells
-//! libcrun at a start. As `change_memory_limit`, `change_cpu_quota` and `change_cpu_shares` of
+//! A limit as a file of the container's cgroup, and those that a container that runs is told of. As `change_memory_limit`, `change_cpu_quota` and `change_cpu_shares` of
 //! pve-common's `PVE/CGroup.pm`.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use openapi::Vmid;
@@ -13,14 +13,28 @@ use crate::ct_config::{Section, ValueError};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// Of which hierarchy, with cgroup v1.
-    pub controller: &'static str,
-    pub file: &'static str,
+    pub controller: Cow<'static, str>,
+    pub file: Cow<'static, str>,
     pub value: String,
 }
 
 impl Setting {
-    fn new(controller: &'static str, file: &'static str, value: &dyn fmt::Display) -> Self {
-        Self { controller, file, value: value.to_string() }
+    pub(super) fn new(
+        controller: &'static str,
+        file: &'static str,
+        value: &dyn fmt::Display,
+    ) -> Self {
+        Self { controller: controller.into(), file: file.into(), value: value.to_string() }
+    }
+
+    /// Of a file whose name begins with its controller's, as all do.
+    pub(super) fn of_file(file: &str, value: &str) -> Self {
+        let controller = file.split('.').next().unwrap_or_default().to_owned();
+        Self {
+            controller: controller.into(),
+            file: file.to_owned().into(),
+            value: value.to_owned(),
+        }
     }
 }
 

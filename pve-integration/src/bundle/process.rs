@@ -1,17 +1,24 @@
 //! The first process: what it runs, as whom, with what.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::capabilities::Kept;
-use super::{BundleError, Guest, wrong};
+use super::{BundleError, Guest, Warning, keys, rlimits, wrong};
 use crate::ct_config::Section;
 
 /// What liblxc gives init when nobody sets it.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-pub(super) fn of(guest: &Guest<'_>, kept: &Kept) -> Result<Value, BundleError> {
+pub(super) fn of(
+    guest: &Guest<'_>,
+    kept: &Kept,
+    reach: &keys::Reach,
+    warnings: &mut Vec<Warning>,
+) -> Result<Value, BundleError> {
     let config = guest.config.current();
-    Ok(json!({
+    let mut process = json!({
         "terminal": guest.terminal,
         "user": user(config)?,
         "args": args(config)?,
@@ -20,7 +27,22 @@ pub(super) fn of(guest: &Guest<'_>, kept: &Kept) -> Result<Value, BundleError> {
         "capabilities": kept.to_value(),
         // A program may not gain rights by a set-uid file; an init system's users want su and sudo.
         "noNewPrivileges": config.is_application() || guest.policy.no_new_privileges,
-    }))
+    });
+    if reach.raw {
+        return Ok(process);
+    }
+    let limits = rlimits::of(config)?;
+    if !limits.is_empty() {
+        process["rlimits"] = limits.into();
+    }
+    if let Some(label) = last(config, "lxc.selinux.context") {
+        if (guest.exists)(Path::new("/sys/fs/selinux/enforce")) {
+            process["selinuxLabel"] = label.into();
+        } else {
+            warnings.push(Warning::new("lxc.selinux.context", "this host has no SELinux"));
+        }
+    }
+    Ok(process)
 }
 
 /// LXC splits `lxc.init.cmd` as a shell would, and expands nothing.

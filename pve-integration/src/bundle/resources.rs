@@ -1,38 +1,40 @@
-//! Limits. Written for cgroup v2 and v1 alike; what the host has no controller for is named.
+//! Limits, as files of the cgroup above the container's own: `lxc/VMID` carries them, as PVE's own
+//! figures and changes expect, and the container in `lxc/VMID/ns` cannot move them. Written for cgroup
+//! v2 and v1 alike; what the host has no controller for is named.
 
-use serde_json::{Map, Value, json};
-
-use super::{BundleError, Guest, Warning, wrong};
+use super::limits::Setting;
+use super::{BundleError, Guest, Warning, keys, wrong};
 use crate::ct_config::Section;
 use crate::host::{CgroupVersion, HostFacts};
+use crate::oci_config::OciConfig;
 
 pub(super) const MIB: u64 = 1 << 20;
 /// MiB; the API's minimum. Below it not even a shell starts.
 const LEAST_MEMORY: u64 = 16;
 /// Microseconds, the kernel's default.
-pub(crate) const PERIOD: u64 = 100_000;
+pub(super) const PERIOD: u64 = 100_000;
 
 pub(super) fn of(
     guest: &Guest<'_>,
     facts: &HostFacts,
+    reach: &keys::Reach,
     warnings: &mut Vec<Warning>,
-) -> Result<Value, BundleError> {
+) -> Result<Vec<Setting>, BundleError> {
     let config = guest.config.current();
-    let mut limits = Limits { facts, warnings, resources: Map::new(), unified: Map::new() };
-    limits.resources.insert("devices".into(), devices());
+    let mut limits = Limits { facts, warnings, settings: Vec::new() };
     limits.memory(config)?;
     limits.cpu(config, guest.vmid.get())?;
-    if !limits.unified.is_empty() {
-        limits.resources.insert("unified".into(), Value::Object(limits.unified));
+    limits.own(guest.oci)?;
+    if !reach.raw {
+        limits.raw(config);
     }
-    Ok(Value::Object(limits.resources))
+    Ok(limits.settings)
 }
 
 struct Limits<'a> {
     facts: &'a HostFacts,
     warnings: &'a mut Vec<Warning>,
-    resources: Map<String, Value>,
-    unified: Map<String, Value>,
+    settings: Vec<Setting>,
 }
 
 impl Limits<'_> {
@@ -44,66 +46,149 @@ impl Limits<'_> {
             return Err(wrong("memory", reason));
         }
         let bytes = |mib: u64, key: &str| {
-            let sum = mib.checked_mul(MIB).and_then(|bytes| i64::try_from(bytes).ok());
+            let sum = mib.checked_mul(MIB).filter(|bytes| i64::try_from(*bytes).is_ok());
             sum.ok_or_else(|| wrong(key, format!("{mib} MiB are too many")))
         };
+        let (limit, total) =
+            (bytes(memory, "memory")?, bytes(memory.saturating_add(swap), "swap")?);
         if !self.has("memory") {
             self.miss("memory", "memory");
             return Ok(());
         }
-        let mut limits = json!({ "limit": bytes(memory, "memory")? });
-        if self.facts.cgroup.swap {
-            // OCI counts memory and swap together, PVE swap alone.
-            let total = memory.saturating_add(swap);
-            limits["swap"] = bytes(total, "swap")?.into();
-        } else if swap > 0 && config.get("swap").is_some() {
-            self.warnings.push(Warning::new("swap", "this host does not account for swap"));
-        }
-        self.resources.insert("memory".into(), limits);
         if self.is_v2() {
-            self.unified.insert("memory.high".into(), high(memory).to_string().into());
+            self.set("memory", "memory.max", &limit);
+            self.set("memory", "memory.high", &high(memory));
+        } else {
+            self.set("memory", "memory.limit_in_bytes", &limit);
+        }
+        if !self.facts.cgroup.swap {
+            if swap > 0 && config.get("swap").is_some() {
+                self.warnings.push(Warning::new("swap", "this host does not account for swap"));
+            }
+        } else if self.is_v2() {
+            self.set("memory", "memory.swap.max", &(total - limit));
+        } else {
+            // v1 counts memory and swap together, PVE swap alone.
+            self.set("memory", "memory.memsw.limit_in_bytes", &total);
         }
         Ok(())
     }
 
     fn cpu(&mut self, config: &Section, vmid: u32) -> Result<(), BundleError> {
-        let mut cpu = Map::new();
         if let Some(limit) = config.number("cpulimit")?.filter(|limit| *limit != 0.0) {
             if !(0.0..=8192.0).contains(&limit) {
                 return Err(wrong("cpulimit", "value must be from 0 to 8192"));
             }
-            if self.has("cpu") {
-                cpu.insert("quota".into(), quota(limit).into());
-                cpu.insert("period".into(), PERIOD.into());
-            } else {
+            let quota = quota(limit);
+            if !self.has("cpu") {
                 self.miss("cpulimit", "cpu");
+            } else if self.is_v2() {
+                self.set("cpu", "cpu.max", &format_args!("{quota} {PERIOD}"));
+            } else {
+                self.set("cpu", "cpu.cfs_period_us", &PERIOD);
+                self.set("cpu", "cpu.cfs_quota_us", &quota);
             }
         }
         if let Some(units) = config.integer::<u64>("cpuunits")? {
             if !self.has("cpu") {
                 self.miss("cpuunits", "cpu");
             } else if self.is_v2() {
-                let weight = units.clamp(1, 10_000);
-                self.unified.insert("cpu.weight".into(), weight.to_string().into());
+                self.set("cpu", "cpu.weight", &units.clamp(1, 10_000));
             } else {
-                cpu.insert("shares".into(), units.clamp(2, 262_144).into());
+                self.set("cpu", "cpu.shares", &units.clamp(2, 262_144));
             }
         }
         match config.integer::<u32>("cores")? {
             Some(0) => return Err(wrong("cores", "value must have a minimum value of 1")),
             Some(cores) if cores < self.facts.cpus => {
                 if self.has("cpuset") {
-                    cpu.insert("cpus".into(), cpus(cores, self.facts.cpus, vmid).into());
+                    let list = cpus(cores, self.facts.cpus, vmid);
+                    self.set("cpuset", "cpuset.cpus", &list);
                 } else {
                     self.miss("cores", "cpuset");
                 }
             }
             Some(_) | None => {}
         }
-        if !cpu.is_empty() {
-            self.resources.insert("cpu".into(), Value::Object(cpu));
+        Ok(())
+    }
+
+    /// What PVE's config has no key for.
+    fn own(&mut self, oci: &OciConfig) -> Result<(), BundleError> {
+        let refused = |key: &str, value: &str, what: &str| {
+            wrong(&format!("oci: {key}"), format!("'{value}' is not {what}"))
+        };
+        if let Some(value) = oci.get("pids") {
+            let limit: u64 =
+                value.parse().map_err(|_| refused("pids", value, "a number of processes"))?;
+            self.own_limit("pids", "pids", "pids.max", &limit.to_string());
+        }
+        if let Some(value) = oci.get("io-weight") {
+            let weight = value.parse::<u16>().ok().filter(|weight| (1..=10_000).contains(weight));
+            let weight = weight.ok_or_else(|| refused("io-weight", value, "from 1 to 10000"))?;
+            self.own_limit("io-weight", "io", "io.weight", &weight.to_string());
+        }
+        for value in oci.all("io-max") {
+            if !is_io_limit(value) {
+                let what = "'MAJOR:MINOR' and limits like 'rbps=1048576 wiops=100'";
+                return Err(refused("io-max", value, what));
+            }
+            self.own_limit("io-max", "io", "io.max", value);
+        }
+        for value in oci.all("hugepages") {
+            let parts = value.split_once('=').and_then(|(page, limit)| {
+                let known = page.strip_suffix(['K', 'M', 'G'])?.parse::<u32>().is_ok();
+                known.then_some((page, limit.parse::<u64>().ok()?))
+            });
+            let what = "a page size and MiB, like '2M=64'";
+            let (page, mib) = parts.ok_or_else(|| refused("hugepages", value, what))?;
+            let file = format!("hugetlb.{page}B.max");
+            self.own_limit("hugepages", "hugetlb", &file, &mib.saturating_mul(MIB).to_string());
         }
         Ok(())
+    }
+
+    fn own_limit(&mut self, key: &str, controller: &str, file: &str, value: &str) {
+        let key = format!("oci: {key}");
+        if !self.is_v2() {
+            self.warnings.push(Warning::new(&key, "needs cgroup v2, which this host does not use"));
+        } else if self.has(controller) {
+            self.settings.push(Setting::of_file(file, value));
+        } else {
+            self.miss(&key, controller);
+        }
+    }
+
+    /// `lxc.cgroup2.FILE`, and `lxc.cgroup.FILE` with v1. Later ones win, also over PVE's own keys.
+    fn raw(&mut self, config: &Section) {
+        for (key, value) in config.lxc() {
+            let (file, v2) =
+                match (key.strip_prefix("lxc.cgroup2."), key.strip_prefix("lxc.cgroup.")) {
+                    (Some(file), _) => (file, true),
+                    (None, Some(file)) => (file, false),
+                    (None, None) => continue,
+                };
+            // Rules for devices are not files, and go to libcrun.
+            if file.starts_with("devices.") {
+                continue;
+            }
+            if v2 != self.is_v2() {
+                let version = if v2 { "v2" } else { "v1" };
+                let reason = format!("is for cgroup {version}, which this host does not use");
+                self.warnings.push(Warning::new(key, reason));
+                continue;
+            }
+            if file.contains('/') {
+                self.warnings.push(Warning::new(key, "is not the name of a cgroup's file"));
+                continue;
+            }
+            self.settings.retain(|setting| setting.file != file);
+            self.settings.push(Setting::of_file(file, value));
+        }
+    }
+
+    fn set(&mut self, controller: &'static str, file: &'static str, value: &dyn std::fmt::Display) {
+        self.settings.push(Setting::new(controller, file, value));
     }
 
     fn is_v2(&self) -> bool {
@@ -114,12 +199,28 @@ impl Limits<'_> {
         self.facts.cgroup.controllers.contains(controller)
     }
 
-    /// A limit that cannot be enforced is said, not dropped; the container starts all the same, as
-    /// libcrun would fail on the missing file with a misleading text.
+    /// A limit that cannot be enforced is said, not dropped; the container starts all the same.
     fn miss(&mut self, key: &str, controller: &str) {
         let reason = format!("this host has no cgroup controller '{controller}'");
         self.warnings.push(Warning::new(key, reason));
     }
+}
+
+/// `8:0 rbps=1048576 wiops=max`, as the kernel reads it.
+fn is_io_limit(text: &str) -> bool {
+    let mut parts = text.split_whitespace();
+    let device = parts.next().and_then(|device| device.split_once(':'));
+    let number = |text: &str| text.parse::<u32>().is_ok();
+    let limit = |part: &str| {
+        part.split_once('=').is_some_and(|(name, value)| {
+            ["rbps", "wbps", "riops", "wiops"].contains(&name)
+                && (value == "max" || value.parse::<u64>().is_ok())
+        })
+    };
+    let rest: Vec<_> = parts.collect();
+    device.is_some_and(|(major, minor)| number(major) && number(minor))
+        && !rest.is_empty()
+        && rest.into_iter().all(limit)
 }
 
 /// Of a memory limit in MiB. PVE/LXC/Config.pm: a little below the limit, at most 128 MiB, so that
@@ -140,29 +241,4 @@ pub(super) fn cpus(cores: u32, of: u32, vmid: u32) -> String {
     let mut list: Vec<u64> = (0..u64::from(cores)).map(|n| (first + n) % u64::from(of)).collect();
     list.sort_unstable();
     list.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
-}
-
-/// lxc's common.conf: any node may be made, few may be opened.
-fn devices() -> Value {
-    let allow = |kind: &str, major: i64, minor: Option<i64>| {
-        let mut rule = json!({ "allow": true, "type": kind, "major": major, "access": "rwm" });
-        if let Some(minor) = minor {
-            rule["minor"] = minor.into();
-        }
-        rule
-    };
-    json!([
-        { "allow": false, "access": "rwm" },
-        { "allow": true, "type": "c", "access": "m" },
-        { "allow": true, "type": "b", "access": "m" },
-        allow("c", 1, Some(3)),   // null
-        allow("c", 1, Some(5)),   // zero
-        allow("c", 1, Some(7)),   // full
-        allow("c", 1, Some(8)),   // random
-        allow("c", 1, Some(9)),   // urandom
-        allow("c", 5, Some(0)),   // tty
-        allow("c", 5, Some(1)),   // console
-        allow("c", 5, Some(2)),   // ptmx
-        allow("c", 136, None),    // pts
-    ])
 }

@@ -11,7 +11,7 @@ pub(super) enum Verdict {
     Unknown,
 }
 
-const ACCEPTED: &[&str] = &[
+pub(crate) const ACCEPTED: &[&str] = &[
     "lxc.apparmor.allow_incomplete",
     "lxc.apparmor.allow_nesting",
     "lxc.apparmor.profile",

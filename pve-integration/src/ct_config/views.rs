@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::property_list::{PropertyList, boolean};
-use super::{ContainerConfig, MountPoint, Net, Section, ValueError};
+use super::{ContainerConfig, Device, MountPoint, Net, Section, ValueError};
 
 /// What `lxc.init.cmd` is where no `entrypoint` is set.
 /// What PVE starts if nothing else is said.
@@ -176,6 +176,12 @@ impl Section {
         keys.drain(..).map(|(key, value)| (key, Net::parse(key, value))).collect()
     }
 
+    /// `devN` by number, each with its key.
+    pub fn devices(&self) -> Vec<(&str, Result<Device, ValueError>)> {
+        let mut keys = self.indexed("dev");
+        keys.drain(..).map(|(key, value)| (key, Device::parse(key, value))).collect()
+    }
+
     /// The command line of the first process.
     pub fn entrypoint(&self) -> &str {
         self.get("entrypoint").unwrap_or(INIT)
@@ -249,6 +255,7 @@ of_the_main_section!(
     rootfs -> Result<MountPoint, ValueError>,
     mount_points -> Vec<(&str, Result<MountPoint, ValueError>)>,
     nets -> Vec<(&str, Result<Net, ValueError>)>,
+    devices -> Vec<(&str, Result<Device, ValueError>)>,
     entrypoint -> &str,
     is_application -> bool,
     env -> Vec<&str>,

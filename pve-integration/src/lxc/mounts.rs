@@ -76,7 +76,8 @@ fn entry(lines: &mut Lines, mount: &Mount) -> Result<(), BundleError> {
     let source = mount.source().as_ref().map_or("none".into(), |source| source.to_string_lossy());
     let kind = mount.typ().as_deref().unwrap_or("none");
     let mut options: Vec<&str> = mount.options().iter().flatten().map(String::as_str).collect();
-    options.push("create=dir");
+    // Folders are never bound by the bundle itself.
+    options.push(if options.contains(&"bind") { "create=file" } else { "create=dir" });
     let (source, options) = (field(&source), options.join(","));
     lines.put("lxc.mount.entry", &format!("{source} {destination} {kind} {options} 0 0"))
 }

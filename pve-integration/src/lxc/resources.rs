@@ -1,61 +1,23 @@
 //! Limits and device rules, as files of the container's cgroup.
 
-use std::collections::BTreeMap;
-
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
 use super::lines::Lines;
-use crate::bundle::BundleError;
+use crate::bundle::{BundleError, Setting};
 
-pub(super) fn write(
+pub(super) fn write<'d>(
     lines: &mut Lines,
-    resources: &LinuxResources,
+    devices: impl Iterator<Item = &'d LinuxDeviceCgroup>,
+    limits: &[Setting],
     v2: bool,
 ) -> Result<(), BundleError> {
     let prefix = if v2 { "lxc.cgroup2" } else { "lxc.cgroup" };
-    for device in resources.devices().iter().flatten() {
+    for device in devices {
         let what = if device.allow() { "allow" } else { "deny" };
         lines.put(&format!("{prefix}.devices.{what}"), &rule(device))?;
     }
-    let mut put = |file: &str, value: String| lines.put(&format!("{prefix}.{file}"), &value);
-    if let Some(memory) = resources.memory() {
-        let (limit, total) = (memory.limit(), memory.swap());
-        if let Some(limit) = limit {
-            put(if v2 { "memory.max" } else { "memory.limit_in_bytes" }, limit.to_string())?;
-        }
-        match (total, v2) {
-            // OCI counts memory and swap together, as v1 does.
-            (Some(total), true) => {
-                put("memory.swap.max", (total - limit.unwrap_or_default()).to_string())?;
-            }
-            (Some(total), false) => put("memory.memsw.limit_in_bytes", total.to_string())?,
-            (None, _) => {}
-        }
-    }
-    if let Some(cpu) = resources.cpu() {
-        let period = cpu.period().unwrap_or(crate::bundle::PERIOD);
-        match (cpu.quota(), v2) {
-            (Some(quota), true) => put("cpu.max", format!("{quota} {period}"))?,
-            (Some(quota), false) => {
-                put("cpu.cfs_period_us", period.to_string())?;
-                put("cpu.cfs_quota_us", quota.to_string())?;
-            }
-            (None, _) => {}
-        }
-        if let Some(shares) = cpu.shares().filter(|_| !v2) {
-            put("cpu.shares", shares.to_string())?;
-        }
-        if let Some(cpus) = cpu.cpus() {
-            put("cpuset.cpus", cpus.clone())?;
-        }
-    }
-    if let Some(pids) = resources.pids() {
-        put("pids.max", pids.limit().to_string())?;
-    }
-    // The type keeps them in a hash table.
-    let unified: BTreeMap<_, _> = resources.unified().iter().flatten().collect();
-    for (file, value) in unified {
-        put(file, value.clone())?;
+    for limit in limits {
+        lines.put(&format!("{prefix}.{}", limit.file), &limit.value)?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::ct_config::ContainerConfig;
+use crate::oci_config::OciConfig;
 use crate::policy::Policy;
 
 static DEFAULT_POLICY: LazyLock<Policy> = LazyLock::new(Policy::default);
@@ -24,10 +25,13 @@ fn convert(text: &str, facts: &HostFacts) -> Result<LxcConfig, BundleError> {
     let guest = Guest {
         vmid: "100".parse().unwrap(),
         config: &config,
+        oci: &OciConfig::default(),
         rootfs: Path::new("/var/lib/lxc/100/rootfs"),
         cgroup: "lxc/100/ns".into(),
         terminal: !config.is_application() && config.get("console") != Some("0"),
         policy: &DEFAULT_POLICY,
+        nodes: &[],
+        exists: |_| true,
     };
     let files = Files {
         log: Path::new("/var/log/proxmox-lxcri/100.log"),

@@ -1,6 +1,7 @@
 //! What waits in a config becomes what is: all of it while the container is stopped, what it can
 //! take while it runs. As `vmconfig_apply_pending` and `vmconfig_hotplug_pending` of pve-container's
-//! `PVE/LXC/Config.pm`. Mount points and devices wait for the next start here.
+//! `PVE/LXC/Config.pm`. A mount point can be added while it runs; what else concerns one waits for the
+//! next start, and so do devices.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -43,6 +44,9 @@ pub(crate) trait Host {
 
     /// Tell the running container's cgroup.
     fn limit(&self, settings: &[Setting]) -> io::Result<()>;
+
+    /// Mount it in the running container.
+    fn mount(&self, key: &str, value: &str) -> Result<(), GuestError>;
 
     /// Change a network interface of the running container; `None` for one that is not there. False
     /// if only a start can bring it.
@@ -94,7 +98,7 @@ pub(crate) fn hotplug(
     config: &mut ContainerConfig,
     selected: impl Fn(&str) -> bool,
     facts: Facts,
-    host: &impl Host,
+    host: &mut impl Host,
 ) -> Applied {
     let mut applied = Applied::default();
     let failed = |key: &str, err: &dyn std::fmt::Display| {
@@ -118,6 +122,15 @@ pub(crate) fn hotplug(
     }
     for key in waiting::keys(config).into_iter().filter(|key| selected(key)) {
         let Some(value) = waiting::value(config, &key) else { continue };
+        if is_indexed(&key, "mp") && config.get(&key).is_none() {
+            let mounted = stored(&key, value, host)
+                .and_then(|value| host.mount(&key, &value).map(|()| value));
+            match mounted {
+                Ok(value) => take(config, &key, &value),
+                Err(err) => applied.errors.extend([failed(&key, &err)]),
+            }
+            continue;
+        }
         let mut next = config.current().clone();
         next.set(&key, &value);
         let told = match is_indexed(&key, "net") {

@@ -97,14 +97,16 @@ impl Host for Here<'_> {
         self.storages.require(volume.storage()).ok()?.size(volume).ok()
     }
 
-    /// libcrun puts the limits on the cgroup that the processes are in, LXC on the one above.
+    /// Above the cgroup that the processes are in, whatever the runtime.
     fn limit(&self, settings: &[Setting]) -> io::Result<()> {
         let root = &self.guests.0.root;
-        let cgroup = match self.guests.0.supervised.runtime_of(self.vmid) {
-            RuntimeKind::Crun => root.guest_cgroup(self.vmid),
-            RuntimeKind::Lxc => format!("{}/{}", root.cgroup_parent(), self.vmid),
-        };
+        let cgroup = format!("{}/{}", root.cgroup_parent(), self.vmid);
         Cgroup::new(&root.cgroups(), cgroup.as_ref()).limit(settings)
+    }
+
+    fn mount(&self, key: &str, value: &str) -> Result<(), GuestError> {
+        let mounted = self.guests.0.monitor.mount(self.vmid, key, value);
+        mounted.map_err(|err| GuestError::die(err.to_string()))
     }
 
     fn plug(&self, key: &str, old: Option<&str>, new: Option<&str>) -> Result<bool, GuestError> {

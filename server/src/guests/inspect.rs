@@ -45,6 +45,7 @@ impl Guests {
                     .map(|_| guests.0.supervised.runtime_of(vmid).to_string()),
                 pid: found.as_ref().map(|found| found.pid),
                 cgroup: found.as_ref().map(|found| found.cgroup.relative().display().to_string()),
+                oom_kills: found.as_ref().map(|found| found.cgroup.oom_kills()),
                 namespaces: found.as_ref().map(|found| namespaces(found.pid)),
                 // While it runs, the record is that of the run before.
                 exit: exit.map(exit_answer),

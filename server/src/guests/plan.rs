@@ -137,6 +137,10 @@ impl Host for NoDisks {
         Ok(())
     }
 
+    fn mount(&self, _: &str, _: &str) -> Result<(), GuestError> {
+        Err(GuestError::die("internal error: a container that is made does not run"))
+    }
+
     fn plug(&self, _: &str, _: Option<&str>, _: Option<&str>) -> Result<bool, GuestError> {
         Ok(false)
     }

@@ -186,6 +186,21 @@ impl Monitor {
         Ok(output.stdout.trim_ascii() != b"WAITS")
     }
 
+    /// Give a container that runs one more mount point. Blocks for as long as a mount takes.
+    pub(crate) fn mount(&self, vmid: Vmid, key: &str, value: &str) -> Result<(), RuntimeError> {
+        let mut command = self.command("mount", vmid).into_std();
+        command.args(["--key", key, "--value", value]).stdout(Stdio::null()).stderr(Stdio::piped());
+        let output = command.output().map_err(|err| self.cannot_spawn(&err))?;
+        let report = Report::parse(&output.stderr);
+        if output.status.success() {
+            for warning in &report.warnings {
+                tracing::warn!(guest.vmid = %vmid, "CT {vmid}: {warning}");
+            }
+            return Ok(());
+        }
+        Err(RuntimeError::Failed(report.cause(output.status)))
+    }
+
     /// What this host can run, as the monitor finds it.
     pub(crate) async fn probe(&self) -> Result<serde_json::Value, RuntimeError> {
         let mut command = self.bare();

@@ -77,6 +77,19 @@ impl Cgroup {
         }
     }
 
+    /// How many processes were killed for want of memory.
+    pub(crate) fn oom_kills(&self) -> u64 {
+        match self.dir(&["memory"]) {
+            Some((dir, Version::Two)) => keyed(&read(&dir, "memory.events"), "oom_kill"),
+            // v1 counts where the victim was.
+            Some((dir, Version::One)) => [dir.join("ns"), dir]
+                .iter()
+                .map(|dir| keyed(&read(dir, "memory.oom_control"), "oom_kill"))
+                .sum(),
+            None => 0,
+        }
+    }
+
     /// CPU time of all processes so far, in microseconds.
     pub(crate) fn cpu_us(&self) -> u64 {
         match self.dir(&["cpuacct", "cpu"]) {
@@ -134,8 +147,9 @@ impl Cgroup {
     }
 
     fn write(&self, setting: &Setting) -> io::Result<()> {
-        let dir = self.dir(&[setting.controller]).map(|(dir, _)| dir);
-        let Some(path) = dir.map(|dir| dir.join(setting.file)).filter(|path| path.exists()) else {
+        let dir = self.dir(&[&*setting.controller]).map(|(dir, _)| dir);
+        let Some(path) = dir.map(|dir| dir.join(&*setting.file)).filter(|path| path.exists())
+        else {
             tracing::warn!("{} of {}: no such file", setting.file, self.relative.display());
             return Ok(());
         };

@@ -7,6 +7,8 @@ use libfuzzer_sys::fuzz_target;
 use pve_integration::bundle::{self, Guest};
 use pve_integration::ct_config::ContainerConfig;
 use pve_integration::host::HostFacts;
+use pve_integration::oci_config::OciConfig;
+use pve_integration::policy::Policy;
 
 fuzz_target!(|bytes: &[u8]| {
     let config = ContainerConfig::parse(bytes);
@@ -14,9 +16,13 @@ fuzz_target!(|bytes: &[u8]| {
     let guest = Guest {
         vmid: "100".parse().unwrap(),
         config: &config,
+        oci: &OciConfig::default(),
         rootfs: Path::new("/r"),
         cgroup: "lxc/100/ns".into(),
         terminal: false,
+        policy: &Policy::default(),
+        nodes: &[],
+        exists: |_| true,
     };
     if let Ok(bundle) = bundle::spec(&guest, &HostFacts::for_tests()) {
         let text = bundle::to_json(&bundle.spec);

@@ -15,11 +15,11 @@ fn running(daemon: &Daemon) -> Guest<'_> {
     guest
 }
 
-/// A file of the cgroup that its processes are in.
+/// A file of the cgroup with its limits, above the one that its processes are in.
 fn cgroup(guest: &Guest<'_>, file: &str) -> String {
     let own = fs_err::read_to_string(format!("/proc/{}/cgroup", guest.oci()["pid"])).unwrap();
-    let own = own.trim().trim_start_matches("0::/");
-    fs_err::read_to_string(format!("/sys/fs/cgroup/{own}/{file}")).unwrap().trim().to_owned()
+    let limits = own.trim().trim_start_matches("0::/").strip_suffix("/ns").unwrap();
+    fs_err::read_to_string(format!("/sys/fs/cgroup/{limits}/{file}")).unwrap().trim().to_owned()
 }
 
 fn waits(daemon: &Daemon) -> Value {
@@ -86,7 +86,7 @@ fn the_rest_waits_for_the_end_of_the_container() {
     let put = [
         ("hostname", "renamed"),
         ("tty", "3"),
-        ("mp0", "local:0,mp=/data"),
+        ("timezone", "host"),
         ("delete", "entrypoint,cpulimit"),
     ];
     assert_eq!(guest.put_config(&put).data(), Value::Null);
@@ -95,7 +95,7 @@ fn the_rest_waits_for_the_end_of_the_container() {
         waits(&daemon),
         json!([
             {"key": "entrypoint", "value": before["entrypoint"], "delete": 1},
-            {"key": "mp0", "pending": "local:0,mp=/data"},
+            {"key": "timezone", "pending": "host"},
             {"key": "tty", "pending": 3},
         ])
     );
@@ -111,14 +111,53 @@ fn the_rest_waits_for_the_end_of_the_container() {
     assert_eq!(guest.put_config(&[("revert", "entrypoint"), ("tty", "4")]).status, 200);
     let keys: Vec<Value> =
         waits(&daemon).as_array().unwrap().iter().map(|row| row["key"].clone()).collect();
-    assert_eq!(keys, ["mp0", "tty"]);
+    assert_eq!(keys, ["timezone", "tty"]);
 
     guest.stop();
     assert_eq!(waits(&daemon), json!([]));
     let after = guest.config();
     assert_eq!((&after["tty"], &after["entrypoint"]), (&json!(4), &before["entrypoint"]));
-    assert_eq!(after["mp0"], "local:100/subvol-100-disk-1.subvol,mp=/data,size=0T");
-    guest.put_config(&[("delete", "mp0")]).data();
+    assert_eq!(after["timezone"], "host");
+    guest.destroy();
+}
+
+/// With their options; what is made for it is there at the next start, too.
+#[test]
+fn a_mount_point_is_added_while_it_runs() {
+    let daemon = daemon();
+    let guest = running(&daemon);
+
+    let put =
+        [("mp0", "local:0.0625,mp=/data,mountoptions=noatime"), ("mp1", "local:0,mp=/opt/x,ro=1")];
+    assert_eq!(guest.put_config(&put).data(), Value::Null);
+
+    assert_eq!(waits(&daemon), json!([]));
+    assert_eq!(
+        guest.config()["mp0"],
+        "local:100/vm-100-disk-1.raw,mp=/data,mountoptions=noatime,size=64M"
+    );
+    let inside = format!("/proc/{}/root", guest.oci()["pid"]);
+    let mounts = fs_err::read_to_string(format!("/proc/{}/mounts", guest.oci()["pid"])).unwrap();
+    let line =
+        |at: &str| mounts.lines().find(|line| line.contains(at)).unwrap_or_default().to_owned();
+    assert!(line(" /data ext4 ").contains("noatime"), "{mounts}");
+    assert!(line(" /opt/x ").contains(" ro,"), "{mounts}");
+    fs_err::write(format!("{inside}/data/kept"), "x").unwrap();
+    assert!(fs_err::write(format!("{inside}/opt/x/file"), "x").is_err());
+
+    // A folder through a link of the container's is not its to choose.
+    std::os::unix::fs::symlink("/etc", format!("{inside}/link")).unwrap();
+    let refused = guest.put_config(&[("mp2", "local:0,mp=/link/x")]);
+    assert_eq!(refused.status, 400);
+    assert_eq!(guest.config()["mp2"], Value::Null);
+    assert!(!daemon.root().join("var/lib/vz/images/100/subvol-100-disk-3.subvol").exists());
+
+    guest.stop();
+    guest.start();
+    guest.wait_for_output("ready");
+    let inside = format!("/proc/{}/root", guest.oci()["pid"]);
+    assert_eq!(fs_err::read_to_string(format!("{inside}/data/kept")).unwrap(), "x");
+    guest.stop();
     guest.destroy();
 }
 
@@ -206,8 +245,14 @@ fn the_end_of_a_container_brings_what_waited_whoever_ended_it() {
     let guest = daemon.create(100, BUSYBOX, &options);
     guest.start();
     guest.wait_for_output("ready");
-    guest.put_config(&[("mp0", "local:0,mp=/data")]).data();
-    assert_eq!(waits(&daemon), json!([{"key": "mp0", "pending": "local:0,mp=/data"}]));
+    guest.put_config(&[("mp0", "local:0,mp=/before")]).data();
+    let volume = "local:100/subvol-100-disk-1.subvol";
+    guest.put_config(&[("mp0", format!("{volume},mp=/data").as_str())]).data();
+    let pending = json!([{
+        "key": "mp0", "value": format!("{volume},mp=/before,size=0T"),
+        "pending": format!("{volume},mp=/data"),
+    }]);
+    assert_eq!(waits(&daemon), pending);
     tell(&daemon);
     assert_eq!(guest.wait()["exit_code"], 3);
     eventually(20, "nothing waits", || (waits(&daemon) == json!([])).then_some(()));
@@ -239,7 +284,7 @@ fn a_reboot_from_inside_brings_what_waited() {
     guest.start();
     guest.wait_for_output("ready");
     let first = guest.oci()["pid"].clone();
-    guest.put_config(&[("mp0", "local:0,mp=/data"), ("hostname", "renamed")]).data();
+    guest.put_config(&[("timezone", "host"), ("hostname", "renamed")]).data();
 
     tell(&daemon);
 
@@ -248,7 +293,7 @@ fn a_reboot_from_inside_brings_what_waited() {
         (!pid.is_null() && pid != first).then_some(())
     });
     assert_eq!(waits(&daemon), json!([]));
-    assert_eq!(guest.config()["mp0"], "local:100/subvol-100-disk-1.subvol,mp=/data,size=0T");
+    assert_eq!(guest.config()["timezone"], "host");
     guest.stop();
     guest.destroy();
 }

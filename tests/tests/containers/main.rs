@@ -11,6 +11,7 @@ mod created;
 mod faults;
 mod image;
 mod inside;
+mod keys;
 mod leaks;
 mod life;
 mod network;

@@ -59,6 +59,14 @@ impl Host for Fake {
         Ok(new.is_none_or(|net| !net.contains("ip=dhcp")))
     }
 
+    fn mount(&self, key: &str, value: &str) -> Result<(), GuestError> {
+        if value.contains("mp=/refused") {
+            return Err(GuestError::die("no such place"));
+        }
+        self.told.borrow_mut().push(format!("{key}={value}"));
+        Ok(())
+    }
+
     fn check_device(&self, path: &Path) -> Result<(), GuestError> {
         if path == Path::new("/dev/null") { Ok(()) } else { Err(GuestError::die("no device")) }
     }
@@ -81,9 +89,9 @@ fn waits(config: &ContainerConfig) -> Vec<String> {
 fn a_running_container_takes_limits_and_what_it_need_not_be_told() {
     let pending = "arch: arm64\ncores: 2\ncpulimit: 1.5\nhostname: new\nmemory: 1024\n\
         mp1: local:1,mp=/x\nonboot: 1\n";
-    let (mut config, host) = (config(pending), Fake::default());
+    let (mut config, mut host) = (config(pending), Fake::default());
 
-    let applied = hotplug(&mut config, |_| true, facts(), &host);
+    let applied = hotplug(&mut config, |_| true, facts(), &mut host);
 
     assert!(applied.errors.is_empty() && applied.doomed.is_empty());
     for (key, value) in
@@ -91,23 +99,26 @@ fn a_running_container_takes_limits_and_what_it_need_not_be_told() {
     {
         assert_eq!(config.get(key), Some(value), "{key}");
     }
-    assert_eq!(waits(&config), ["arch=arm64", "mp1=local:1,mp=/x"]);
+    assert_eq!(waits(&config), ["arch=arm64"]);
+    let mounted = "local:100/vm-100-disk-5.raw,mp=/x,size=1G";
+    assert_eq!(config.get("mp1"), Some(mounted));
     assert_eq!(
         *host.told.borrow(),
         [
             "cpuset.cpus=0,1",
             "cpu.max=150000 100000",
             "memory.high=1065353216",
-            "memory.max=1073741824"
+            "memory.max=1073741824",
+            &format!("mp1={mounted}"),
         ]
     );
 }
 
 #[test]
 fn a_running_container_gives_up_limits_and_unused_volumes_but_no_mount_point() {
-    let (mut config, host) = (config("delete: mp0,swap,tags,unused3\n"), Fake::default());
+    let (mut config, mut host) = (config("delete: mp0,swap,tags,unused3\n"), Fake::default());
 
-    let applied = hotplug(&mut config, |_| true, facts(), &host);
+    let applied = hotplug(&mut config, |_| true, facts(), &mut host);
 
     assert!(applied.errors.is_empty(), "{:?}", applied.errors);
     assert_eq!(applied.doomed, ["local:100/vm-100-disk-9.raw".parse().unwrap()]);
@@ -116,11 +127,23 @@ fn a_running_container_gives_up_limits_and_unused_volumes_but_no_mount_point() {
     assert_eq!(*host.told.borrow(), ["memory.swap.max=0"]);
 }
 
+#[rstest]
+#[case::changed("mp0: local:100/vm-100-disk-1.raw,mp=/elsewhere\n", &[])]
+#[case::refused("mp1: /srv,mp=/refused\n", &["unable to hotplug mp1: no such place\n"])]
+fn a_mount_point_that_cannot_be_added_waits(#[case] pending: &str, #[case] errors: &[&str]) {
+    let mut config = config(pending);
+
+    let applied = hotplug(&mut config, |_| true, facts(), &mut Fake::default());
+
+    assert_eq!(applied.errors.values().collect::<Vec<_>>(), errors);
+    assert_eq!(waits(&config).len(), 1);
+}
+
 #[test]
 fn only_what_was_selected_is_taken() {
     let mut config = config("hostname: new\nmemory: 1024\n");
 
-    hotplug(&mut config, |key| key == "hostname", facts(), &Fake::default());
+    hotplug(&mut config, |key| key == "hostname", facts(), &mut Fake::default());
 
     assert_eq!((config.get("hostname"), config.get("memory")), (Some("new"), Some("512")));
     assert_eq!(waits(&config), ["memory=1024"]);
@@ -148,7 +171,7 @@ fn says_what_a_running_container_does_not_take(
 ) {
     let mut config = config(pending);
 
-    let applied = hotplug(&mut config, |_| true, facts(), &Fake { fails, ..Fake::default() });
+    let applied = hotplug(&mut config, |_| true, facts(), &mut Fake { fails, ..Fake::default() });
 
     assert_eq!(applied.errors, [(key.to_owned(), message.to_owned())].into());
     assert_eq!(waits(&config).len(), 1, "it still waits");
@@ -156,9 +179,9 @@ fn says_what_a_running_container_does_not_take(
 
 #[test]
 fn a_network_comes_changes_and_goes_at_once() {
-    let (mut config, host) = (config("net0: name=eth0,bridge=vmbr0\n"), Fake::default());
-    let hotplug = |config: &mut ContainerConfig| {
-        let applied = hotplug(config, |_| true, facts(), &host);
+    let (mut config, mut host) = (config("net0: name=eth0,bridge=vmbr0\n"), Fake::default());
+    let mut hotplug = |config: &mut ContainerConfig| {
+        let applied = hotplug(config, |_| true, facts(), &mut host);
         assert!(applied.errors.is_empty(), "{:?}", applied.errors);
     };
 
@@ -184,7 +207,7 @@ fn a_network_comes_changes_and_goes_at_once() {
 fn a_network_that_only_a_start_can_bring_waits() {
     let mut config = config("net0: name=eth0,ip=dhcp\n");
 
-    let applied = hotplug(&mut config, |_| true, facts(), &Fake::default());
+    let applied = hotplug(&mut config, |_| true, facts(), &mut Fake::default());
 
     assert!(applied.errors.is_empty(), "{:?}", applied.errors);
     assert_eq!(waits(&config), ["net0=name=eth0,ip=dhcp"]);
