@@ -15,7 +15,15 @@ pub(super) fn profile(seccomp: &LinuxSeccomp) -> Result<String, BundleError> {
         LinuxSeccompAction::ScmpActErrno => {
             format!("allowlist errno {}", seccomp.default_errno_ret().unwrap_or(1))
         }
-        other => return Err(wrong(KEY, format!("LXC's runtime has no default {other:?}"))),
+        other @ (LinuxSeccompAction::ScmpActKill
+        | LinuxSeccompAction::ScmpActKillThread
+        | LinuxSeccompAction::ScmpActKillProcess
+        | LinuxSeccompAction::ScmpActTrap
+        | LinuxSeccompAction::ScmpActNotify
+        | LinuxSeccompAction::ScmpActTrace
+        | LinuxSeccompAction::ScmpActLog) => {
+            return Err(wrong(KEY, format!("LXC's runtime has no default {other:?}")));
+        }
     };
     let mut text = format!("2\n{kind}\n[all]\n");
     for rule in seccomp.syscalls().iter().flatten() {
