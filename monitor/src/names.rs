@@ -110,7 +110,8 @@ fn files(guest: &Guest, config: &ContainerConfig) -> [(&'static str, String); 3]
     [
         ("hosts", hosts_section(None, address.as_deref(), &hostname, &search)),
         ("resolv.conf", resolv_conf(&search, &servers)),
-        ("hostname", hostname + "\n"),
+        // Without its domain, as PVE has it (`set_hostname` of PVE/LXC/Setup/Base.pm).
+        ("hostname", hostname.split('.').take(1).collect::<String>() + "\n"),
     ]
 }
 
