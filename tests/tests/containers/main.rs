@@ -2,6 +2,7 @@
 //! inside User Mode Linux, one test at a time; elsewhere each test says what it misses.
 #![expect(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
+mod alike;
 mod backup;
 mod changes;
 mod clients;
