@@ -46,6 +46,8 @@ pub(crate) enum Action {
     Believe(State),
     /// Join a terminal to the container's console, for as long as the connection stays.
     Attach,
+    /// Hand out the tty of this number, or one that is free, for as long as the connection stays.
+    Tty(Option<i32>),
     /// A joined terminal may have another size now.
     Resize,
 }
@@ -88,11 +90,13 @@ pub(crate) fn answer(facts: &Facts<'_>, frame: &Frame) -> Answer {
         Command::GetCgroupFd => cgroup_fd(facts, frame, &facts.cgroup.inner),
         Command::GetLimitCgroupFd => cgroup_fd(facts, frame, &facts.cgroup.limit),
         Command::GetDevptsFd => descriptor(Vec::new(), devpts(facts.pid).map_err(Into::into)),
-        // 0 is the console, -1 the next tty that is free, others are ttys by number. There are none
-        // beside the console, which is what whoever takes any of them wants to see.
-        Command::GetTtyFd if frame.argument <= 0 => Answer::Action(Action::Attach),
-        // As lxc-start without such a tty, without a seccomp listener, without a console buffer.
-        Command::GetTtyFd | Command::GetSeccompNotifyFd => failure(Errno::BADF),
+        // 0 is the console, -1 the next tty that is free, others are ttys by number.
+        Command::GetTtyFd => Answer::Action(match frame.argument {
+            0 => Action::Attach,
+            number => Action::Tty((number > 0).then_some(number)),
+        }),
+        // As lxc-start without a seccomp listener, without a console buffer.
+        Command::GetSeccompNotifyFd => failure(Errno::BADF),
         Command::ConsoleLog => failure(Errno::FAULT),
         Command::GetSystemdScope => failure(Errno::INVAL),
         // No client of LXC's sends it; the daemon does when it has changed a terminal's size.
@@ -225,10 +229,10 @@ mod tests {
     }
 
     #[test]
-    fn joins_the_console_and_no_other_tty() {
+    fn tells_the_console_from_ttys() {
         assert!(matches!(ask(0, 0, &[]), Answer::Action(Action::Attach)));
-        assert!(matches!(ask(0, -1, &[]), Answer::Action(Action::Attach)));
-        assert!(matches!(ask(0, 2, &[]), Answer::Failure(9)));
+        assert!(matches!(ask(0, -1, &[]), Answer::Action(Action::Tty(None))));
+        assert!(matches!(ask(0, 2, &[]), Answer::Action(Action::Tty(Some(2)))));
     }
 
     #[test]

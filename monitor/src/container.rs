@@ -23,6 +23,7 @@ use crate::error::{During, Result};
 use crate::guest::{Guest, warn};
 use crate::net;
 use crate::output::{Log, Output};
+use crate::ttys::Ttys;
 
 /// When a life began, by both clocks.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +52,7 @@ pub(crate) struct Container {
     /// The `lxc.*` values in force that LXC's tools ask for.
     pub(crate) items: Vec<(&'static str, String)>,
     pub(crate) output: Output,
+    pub(crate) ttys: Ttys,
 }
 
 impl Container {
@@ -73,7 +75,9 @@ impl Container {
         let connect =
             |init| net::set_up(guest, &network, init).map_err(|err| crate::one_line(&err));
         let devices = Devices::make(guest, config)?;
-        let bundle = write_bundle(guest, config, rootfs, terminal, devices.nodes())?;
+        let ttys = Ttys::open(config.ttys()?, &IdMaps::of(config)?)?;
+        let bundle =
+            write_bundle(guest, config, rootfs, terminal, (devices.nodes(), &ttys.paths()))?;
         cgroup.limit(&bundle.limits)?;
         let spec = bundle.spec;
 
@@ -110,6 +114,7 @@ impl Container {
             clone_flags: clone_flags(&spec),
             items: items(&spec, rootfs),
             output,
+            ttys,
             init,
         })
     }
@@ -140,14 +145,14 @@ fn write_bundle(
     config: &ContainerConfig,
     rootfs: &Path,
     terminal: bool,
-    nodes: &[Node],
+    (nodes, ttys): (&[Node], &[String]),
 ) -> Result<Bundle> {
     let facts = HostFacts::read()?;
     let cgroup = guest.root.guest_cgroup(guest.vmid);
     let policy = &Policy::read(&guest.root)?;
     let (vmid, oci, exists) = (guest.vmid, &guest.oci()?, Path::exists as fn(&Path) -> bool);
     let described =
-        bundle::Guest { vmid, config, oci, rootfs, cgroup, terminal, policy, nodes, exists };
+        bundle::Guest { vmid, config, oci, rootfs, cgroup, terminal, policy, nodes, ttys, exists };
     let bundle = bundle::spec(&described, &facts)?;
     for warning in &bundle.warnings {
         warn(&warning.key, &warning.reason);

@@ -5,30 +5,11 @@ use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use pve_integration::setup::ostype_of;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 
 /// An os-release is some hundred bytes, an ELF header 64.
 const MOST: u64 = 64 << 10;
-
-/// `ID=` of os-release and PVE's name for it. `unmanaged` is for all others.
-const OSTYPES: &[(&str, &str)] = &[
-    ("almalinux", "centos"),
-    ("alpine", "alpine"),
-    ("arch", "archlinux"),
-    ("archarm", "archlinux"),
-    ("centos", "centos"),
-    ("debian", "debian"),
-    ("devuan", "devuan"),
-    ("fedora", "fedora"),
-    ("gentoo", "gentoo"),
-    ("nixos", "nixos"),
-    ("opensuse", "opensuse"),
-    ("opensuse-leap", "opensuse"),
-    ("opensuse-tumbleweed", "opensuse"),
-    ("rhel", "centos"),
-    ("rocky", "centos"),
-    ("ubuntu", "ubuntu"),
-];
 
 /// What cannot be told is left out.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -66,7 +47,7 @@ pub(crate) fn read(root: &OwnedFd, path: &str) -> Option<Vec<u8>> {
 fn ostype(os_release: &str) -> Option<&'static str> {
     let id = os_release.lines().find_map(|line| line.trim().strip_prefix("ID="))?;
     let id = id.trim_matches(['"', '\'']);
-    OSTYPES.iter().find(|(known, _)| *known == id).map(|(_, ostype)| *ostype)
+    ostype_of(id)
 }
 
 /// By the ELF header: class at 4, byte order at 5, machine at 18.

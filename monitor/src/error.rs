@@ -17,11 +17,11 @@ pub(crate) type Result<T> = std::result::Result<T, Error>;
 pub(crate) enum Error {
     #[error("CT {0} already running")]
     AlreadyRunning(Vmid),
+    #[error("CT {0} not running")]
+    NotRunning(Vmid),
     /// PVE's words.
     #[error("you can't start a CT if it's a template")]
     Template,
-    #[error("CT {0} not running")]
-    NotRunning(Vmid),
     #[error("bridge '{0}' does not exist")]
     NoBridge(String),
     #[error("cannot {what}")]
@@ -72,8 +72,8 @@ pub(crate) enum Error {
     ForeignVolume { volume: VolumeId, vmid: Vmid },
     #[error("processes of CT {0} do not end although they were killed")]
     Unkillable(Vmid),
-    #[error("the child that unpacks {0}")]
-    Unpacker(String),
+    #[error("the process in the rootfs {0}")]
+    Confined(String),
     #[error("{what}")]
     Step { what: &'static str, source: io::Error },
     #[error(transparent)]

@@ -10,10 +10,11 @@ use clap::Args;
 use images::oci::{self, Layout};
 use pve_integration::oci_image::{ImageConfig, Unpacked};
 
+use crate::confined::enter;
 use crate::detect;
 use crate::error::{During, Result};
 use crate::pace::Paced;
-use crate::unpack::{enter, say_left_out};
+use crate::unpack::say_left_out;
 
 /// The hidden verb of the child.
 pub(crate) const CHILD: &str = "image-child";

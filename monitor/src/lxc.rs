@@ -29,7 +29,7 @@ use crate::error::{During, Error, Result};
 use crate::guest::{Guest, warn};
 use crate::rootfs::{Purpose, Rootfs, refuse_odd_directories};
 use crate::supervisor::reap;
-use crate::{cleanup, namespace, run};
+use crate::{cleanup, namespace, run, setup};
 use life::Life;
 
 /// The hidden verb of the child that becomes `lxc-start`.
@@ -133,6 +133,7 @@ impl Watch<'_> {
         let mounted = rootfs.insert(Rootfs::mount(guest, &config, Purpose::Run)?);
         refuse_odd_directories(mounted.open()?.as_fd())?;
 
+        setup::before_start(guest, &config, mounted.path(), setup::Runtime::Lxc)?;
         let mut plan = life::plan(guest, &config, mounted)?;
         drop((config, command));
         let mut told = false;
@@ -153,7 +154,9 @@ impl Watch<'_> {
             // Its device nodes are where the next life's will be.
             drop(life);
             // Read anew: what was changed and applied meanwhile takes effect.
-            plan = life::plan(guest, &run::read_config(guest)?, mounted)?;
+            let config = run::read_config(guest)?;
+            setup::before_start(guest, &config, mounted.path(), setup::Runtime::Lxc)?;
+            plan = life::plan(guest, &config, mounted)?;
         }
     }
 

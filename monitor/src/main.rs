@@ -7,6 +7,7 @@ mod archive;
 mod cgroup;
 mod cleanup;
 mod command;
+mod confined;
 mod console;
 mod container;
 mod detect;
@@ -32,6 +33,7 @@ mod setup;
 mod supervisor;
 mod target;
 mod terminal;
+mod ttys;
 mod unpack;
 
 use std::ffi::OsString;
@@ -87,6 +89,8 @@ enum Verb {
         #[arg(long)]
         value: String,
     },
+    /// Write the files of a running container's distribution anew: network, names, resolver
+    SetUp(GuestArguments),
     /// Unpack an archive into a container's rootfs
     Unpack {
         #[command(flatten)]
@@ -176,6 +180,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         Some(Verb::Mount { guest, key, value }) => hotplug::mount(&guest.check()?, &key, &value)?,
         Some(Verb::Cleanup(guest)) => cleanup::cleanup(&guest.check()?)?,
+        Some(Verb::SetUp(guest)) => setup::running(&guest.check()?)?,
         Some(Verb::Unpack { guest, archive, how }) => {
             unpack::unpack(&guest.check()?, &archive, &how)?;
         }

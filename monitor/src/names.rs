@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use fs_err as fs;
 use pve_integration::bundle::IdMaps;
 use pve_integration::ct_config::ContainerConfig;
-use pve_integration::setup::{hosts_section, resolv_conf};
+use pve_integration::setup::{Settings, hosts_section, resolv_conf};
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, mkdirat, openat,
     openat2, statat,
@@ -23,7 +23,7 @@ use rustix::mount::{
 
 use crate::error::{During, Error, Result};
 use crate::guest::{Guest, warn};
-use crate::setup::Known;
+use crate::setup::known;
 
 const FOLDER: &str = "names";
 
@@ -65,7 +65,7 @@ impl Names {
         let maps = IdMaps::of(config)?;
         self.write(guest, config)?;
         let Some(etc) = etc(rootfs, &maps)? else { return Ok(()) };
-        for (name, _) in files(guest, config) {
+        for (name, _) in files(guest, config)? {
             own(CWD, &self.folder.join(name), &maps)?;
             self.cover(name, etc.as_fd(), &maps)?;
         }
@@ -74,7 +74,7 @@ impl Names {
 
     /// For another life, or an address that changed. In place: they are mounted.
     pub(crate) fn write(&self, guest: &Guest, config: &ContainerConfig) -> Result<()> {
-        for (name, text) in files(guest, config) {
+        for (name, text) in files(guest, config)? {
             fs::write(self.folder.join(name), text)?;
         }
         Ok(())
@@ -105,14 +105,14 @@ pub(crate) fn folder(guest: &Guest) -> PathBuf {
     guest.root.guest_run(guest.vmid).join(FOLDER)
 }
 
-fn files(guest: &Guest, config: &ContainerConfig) -> [(&'static str, String); 3] {
-    let Known { hostname, address, search, servers } = Known::of(guest, config);
-    [
+fn files(guest: &Guest, config: &ContainerConfig) -> Result<[(&'static str, String); 3]> {
+    let Settings { hostname, address, search, servers, .. } = known(guest, config)?;
+    Ok([
         ("hosts", hosts_section(None, address.as_deref(), &hostname, &search)),
         ("resolv.conf", resolv_conf(&search, &servers)),
         // Without its domain, as PVE has it (`set_hostname` of PVE/LXC/Setup/Base.pm).
         ("hostname", hostname.split('.').take(1).collect::<String>() + "\n"),
-    ]
+    ])
 }
 
 /// The folder, made if there is none. `None`, with a warning, where that cannot be.

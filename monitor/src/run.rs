@@ -27,6 +27,7 @@ use crate::hooks::Hooks;
 use crate::names::Names;
 use crate::namespace;
 use crate::rootfs::{Purpose, Rootfs, open_folder, refuse_odd_directories};
+use crate::setup;
 use crate::supervisor::{Supervisor, reap};
 
 /// A container that reboots faster than this is slowed down to it.
@@ -123,6 +124,10 @@ fn live(
     });
     refuse_odd_directories(mounted.open()?.as_fd())?;
 
+    if hooks.is_none() {
+        // PVE's own does it. First, as the names that an application is shown cover its files.
+        setup::before_start(guest, &config, mounted.path(), setup::Runtime::Crun)?;
+    }
     let shown = open_folder(mounted.path())?;
     *names = Names::show(guest, &config, shown.as_fd())?;
     drop(shown);
@@ -155,6 +160,7 @@ fn live(
         // Read anew: what was changed and applied meanwhile takes effect.
         let config = read_config(guest)?;
         names.iter().try_for_each(|names| names.write(guest, &config))?;
+        setup::before_start(guest, &config, mounted.path(), setup::Runtime::Crun)?;
         container = Container::start(guest, &config, cgroup, mounted.path())?;
     }
 }

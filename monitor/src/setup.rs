@@ -1,22 +1,26 @@
-//! The second half of the verb `unpack`: what a new rootfs gets that its template cannot have. The
-//! parent collects it, from the daemon, the config and the host; a child writes it, confined as the
-//! child that unpacks. Which distribution gets what is PVE's table (`PVE/LXC/Setup/*.pm`): of an
-//! unmanaged one nothing is touched, an image of an application has no accounts to set up.
+//! What a rootfs gets that its template cannot have: a password and keys when it is new (the second
+//! half of the verb `unpack`), its name, network and terminals before each start. We collect it, from
+//! the daemon, the config and the host; a confined process writes it. Which distribution gets what is
+//! decided in `pve_integration::setup`; of an unmanaged one nothing is touched.
 
 mod host_keys;
+mod systemd;
 mod tree;
 mod write;
 
 use std::io::{Read as _, Seek as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use pve_integration::ct_config::ContainerConfig;
-use pve_integration::setup::{HostResolver, Secrets, UNMANAGED};
+use lxc_protocol::client::Client;
+use pve_integration::bundle::IdMaps;
+use pve_integration::ct_config::{self, ContainerConfig};
+use pve_integration::setup::{HostResolver, Secrets, Settings, Timezone, UNMANAGED};
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
+use crate::confined;
 use crate::detect::Detected;
-use crate::error::{During, Result};
+use crate::error::{During, Error, Result};
 use crate::guest::{Guest, warn};
 use host_keys::HostKey;
 
@@ -27,22 +31,23 @@ pub(crate) const CHILD: &str = "setup-child";
 
 /// What the child is told.
 #[derive(Default, Serialize, Deserialize)]
-struct Plan {
+struct Orders {
+    settings: Settings,
+    /// Of a rootfs fresh from its template.
+    new: Option<New>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct New {
     secrets: Secrets,
-    hostname: String,
-    /// Of the first interface, if it has one of its own.
-    address: Option<String>,
-    search: Vec<String>,
-    servers: Vec<String>,
-    timezone: Option<Timezone>,
     host_keys: Vec<HostKey>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Timezone {
-    /// Inside.
-    file: String,
-    name: String,
+/// Who will run the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Runtime {
+    Crun,
+    Lxc,
 }
 
 /// Standard input holds the daemon's part.
@@ -53,15 +58,15 @@ pub(crate) fn read_secrets() -> Result<Secrets> {
     serde_json::from_str(&text).map_err(std::io::Error::from).during(what)
 }
 
-/// What the child reads, or `None` if it has nothing to do.
-pub(crate) fn plan(
+/// What the child reads for a new rootfs, or `None` if it has nothing to do.
+pub(crate) fn of_new(
     guest: &Guest,
     config: &ContainerConfig,
     seen: &Detected,
     secrets: Secrets,
     rootfs: &Path,
 ) -> Result<Option<std::fs::File>> {
-    let ostype = config.get("ostype").or(seen.ostype).unwrap_or(UNMANAGED);
+    let ostype = config.ostype().or(seen.ostype).unwrap_or(UNMANAGED);
     if ostype == UNMANAGED {
         let given = [
             ("password", secrets.password_hash.is_some()),
@@ -75,65 +80,75 @@ pub(crate) fn plan(
         }
         return Ok(None);
     }
-    let Known { hostname, address, search, servers } = Known::of(guest, config);
-    let plan = Plan {
-        address,
-        search,
-        servers,
-        timezone: if ostype == "nixos" { None } else { timezone(config) },
-        host_keys: host_keys::make(guest, rootfs, &hostname)?,
-        hostname,
-        secrets,
-    };
-    let what = "cannot pass on what the new rootfs is to get";
-    let mut file = std::fs::File::from(memfd_create("setup", MemfdFlags::CLOEXEC).during(what)?);
-    serde_json::to_writer(&mut file, &plan).map_err(std::io::Error::from).during(what)?;
-    file.flush().during(what)?;
-    file.rewind().during(what)?;
-    Ok(Some(file))
+    let settings = Settings { ostype: Some(ostype.to_owned()), ..settings(guest, config)? };
+    let host_keys = host_keys::make(guest, rootfs, &settings.hostname)?;
+    message(&Orders { settings, new: Some(New { secrets, host_keys }) }).map(Some)
+}
+
+/// Before each start, whatever its program is: PVE goes by the distribution alone.
+pub(crate) fn before_start(
+    guest: &Guest,
+    config: &ContainerConfig,
+    rootfs: &Path,
+    runtime: Runtime,
+) -> Result<()> {
+    if config.ostype() == Some(UNMANAGED) {
+        return Ok(());
+    }
+    if config.rootfs()?.ro {
+        let reason = "the rootfs is read-only, so the files of its distribution stay as they are";
+        warn("ostype", reason);
+        return Ok(());
+    }
+    set_up(guest, config, rootfs, runtime)
+}
+
+/// The verb `set-up`: what the config says by now, into the files of a running container.
+pub(crate) fn running(guest: &Guest) -> Result<()> {
+    let (config, _digest) = ct_config::read(&guest.root, &guest.node, guest.vmid)?;
+    if config.ostype() == Some(UNMANAGED) {
+        return Ok(());
+    }
+    let client = Client::new(&guest.root.lxc_path(), &guest.name());
+    let pid = client.init_pid().map_err(|_| Error::NotRunning(guest.vmid))?;
+    // Where its namespaces have it, and not what is mounted there for the monitor alone. Links of the
+    // kernel's own are not followed from there on.
+    let rootfs = PathBuf::from(format!("/proc/{pid}/root"));
+    set_up(guest, &config, &rootfs, Runtime::Crun)
+}
+
+fn set_up(guest: &Guest, config: &ContainerConfig, rootfs: &Path, runtime: Runtime) -> Result<()> {
+    let maps = IdMaps::of(config)?;
+    let tty_folder = runtime == Runtime::Lxc && maps.is_empty();
+    // An application under libcrun has files of ours mounted over those.
+    let names = runtime == Runtime::Lxc || !config.is_application();
+    let settings = Settings { tty_folder, names, ..settings(guest, config)? };
+    let orders = message(&Orders { settings, new: None })?;
+    confined::run(&confined::arguments(CHILD, rootfs, &maps), orders, &maps)
+}
+
+fn settings(guest: &Guest, config: &ContainerConfig) -> Result<Settings> {
+    Ok(Settings { timezone: timezone(config), ..known(guest, config)? })
 }
 
 /// By what names the container is known, and whom it asks for those of others.
-pub(crate) struct Known {
-    pub(crate) hostname: String,
-    /// Of the first interface, if it has one of its own.
-    pub(crate) address: Option<String>,
-    pub(crate) search: Vec<String>,
-    pub(crate) servers: Vec<String>,
+pub(crate) fn known(guest: &Guest, config: &ContainerConfig) -> Result<Settings> {
+    let host = HostResolver::parse(&read_host("/etc/resolv.conf"));
+    Ok(Settings::of(config, guest.vmid, host)?)
 }
 
-impl Known {
-    pub(crate) fn of(guest: &Guest, config: &ContainerConfig) -> Self {
-        let host = HostResolver::parse(&read_host("/etc/resolv.conf"));
-        let list = |key: &str| {
-            let words = config.get(key)?.split(|c: char| c == ',' || c == ';' || c.is_whitespace());
-            Some(words.filter(|word| !word.is_empty()).map(str::to_owned).collect::<Vec<_>>())
-        };
-        let hostname =
-            config.current().hostname().map_or_else(|| format!("CT{}", guest.vmid), str::to_owned);
-        Self {
-            hostname,
-            address: address(config),
-            search: list("searchdomain").unwrap_or(host.search),
-            servers: list("nameserver").unwrap_or(host.servers),
-        }
-    }
+fn message(orders: &Orders) -> Result<std::fs::File> {
+    let what = "cannot pass on what the rootfs is to get";
+    let mut file = std::fs::File::from(memfd_create("setup", MemfdFlags::CLOEXEC).during(what)?);
+    serde_json::to_writer(&mut file, orders).map_err(std::io::Error::from).during(what)?;
+    file.flush().during(what)?;
+    file.rewind().during(what)?;
+    Ok(file)
 }
 
 fn read_host(path: &str) -> String {
     // A host without one has nothing to say.
     fs_err::read_to_string(path).unwrap_or_default()
-}
-
-/// Of net0, which PVE takes for the container's own.
-fn address(config: &ContainerConfig) -> Option<String> {
-    let nets = config.nets();
-    let net0 = nets.into_iter().filter_map(|(_, net)| net.ok()).find(|net| net.index == 0)?;
-    let own = |ip: Option<String>| {
-        let ip = ip.filter(|ip| !matches!(ip.as_str(), "dhcp" | "manual" | "auto"))?;
-        Some(ip.split('/').next().unwrap_or_default().to_owned())
-    };
-    own(net0.ip).or_else(|| own(net0.ip6))
 }
 
 fn timezone(config: &ContainerConfig) -> Option<Timezone> {

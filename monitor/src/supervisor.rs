@@ -52,6 +52,8 @@ enum Role {
     Freezer { frozen: bool, until: Instant },
     /// Sees the console and types on it.
     Console(Terminal),
+    /// Has this tty to itself.
+    Tty(i32),
     /// Answered, or lost.
     Done,
 }
@@ -144,6 +146,7 @@ impl<'a> Supervisor<'a> {
                 | Role::Waiter(_)
                 | Role::Stopper
                 | Role::Freezer { .. }
+                | Role::Tty(_)
                 | Role::Done => None,
             }
         })
@@ -238,6 +241,9 @@ impl<'a> Supervisor<'a> {
                     finish(self.connections[index].peer.reply(0, 0, &[], &[]));
             }
             Action::Attach => self.attach(index),
+            // Whoever takes any wants to see something: without ttys that is the console.
+            Action::Tty(None) if container.ttys.is_empty() => self.attach(index),
+            Action::Tty(wanted) => self.hand_out(index, wanted, container),
             Action::Resize => {
                 if let Some(console) = container.output.input() {
                     for connection in &mut self.connections {
@@ -261,6 +267,22 @@ impl<'a> Supervisor<'a> {
         connection.role = match opened {
             Ok((terminal, master)) => match connection.peer.reply(0, 0, &[], &[master.as_fd()]) {
                 Ok(()) => Role::Console(terminal),
+                failed @ Err(_) => finish(failed),
+            },
+            Err(err) => finish(connection.peer.reply(-err.raw_os_error(), 0, &[], &[])),
+        };
+    }
+
+    fn hand_out(&mut self, index: usize, wanted: Option<i32>, container: &Container) {
+        let is_busy = |number: i32| {
+            let has = |other: &Connection| matches!(other.role, Role::Tty(its) if its == number);
+            self.connections.iter().any(has)
+        };
+        let found = container.ttys.find(wanted, is_busy);
+        let connection = &mut self.connections[index];
+        connection.role = match found {
+            Ok((number, master)) => match connection.peer.reply(0, number, &[], &[master]) {
+                Ok(()) => Role::Tty(number),
                 failed @ Err(_) => finish(failed),
             },
             Err(err) => finish(connection.peer.reply(-err.raw_os_error(), 0, &[], &[])),

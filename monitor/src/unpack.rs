@@ -2,21 +2,17 @@
 //! child does it, as the container's own root and with the rootfs as its `/`, so that nothing in an
 //! archive can reach further than the container itself could.
 
-use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
 use clap::Args;
 use fs_err as fs;
-use nix::sched::CloneFlags;
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
-use pve_integration::bundle::{IdMap, IdMaps};
+use pve_integration::bundle::IdMaps;
 use pve_integration::ct_config::{self, ContainerConfig};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, chownat};
-use rustix::process::{Signal, chroot, set_parent_process_death_signal};
+use rustix::fs::{AtFlags, CWD, chownat};
 
+use crate::confined;
 use crate::detect::{Detected, detect};
 use crate::error::{During, Error, Result};
 use crate::guest::{Guest, warn};
@@ -26,9 +22,8 @@ use crate::pace::Paced;
 use crate::rootfs::{Purpose, Rootfs};
 use crate::setup;
 
-/// The hidden verb of the child. Its first line says that its user namespace waits for its mapping.
+/// The hidden verb of the child.
 pub(crate) const CHILD: &str = "unpack-child";
-const READY: &str = "READY";
 /// What vzdump adds to a container.
 const NOT_UNPACKED: &[&str] = &["etc/vzdump/pct.conf", "etc/vzdump/pct.fw"];
 
@@ -79,8 +74,10 @@ pub(crate) fn unpack(guest: &Guest, archive: &Path, how: &How) -> Result<()> {
     };
     let seen = detect(rootfs.path());
     let set_up = filled.and_then(|()| match secrets {
-        Some(secrets) => match setup::plan(guest, &config, &seen, secrets, rootfs.path())? {
-            Some(plan) => run_child(&child(setup::CHILD, rootfs.path(), &maps), plan, &maps),
+        Some(secrets) => match setup::of_new(guest, &config, &seen, secrets, rootfs.path())? {
+            Some(plan) => {
+                confined::run(&confined::arguments(setup::CHILD, rootfs.path(), &maps), plan, &maps)
+            }
             None => Ok(()),
         },
         None => Ok(()),
@@ -92,7 +89,7 @@ pub(crate) fn unpack(guest: &Guest, archive: &Path, how: &How) -> Result<()> {
 }
 
 fn fill(rootfs: &Path, archive: std::fs::File, maps: &IdMaps, how: &How) -> Result<()> {
-    let mut arguments = child(CHILD, rootfs, maps);
+    let mut arguments = confined::arguments(CHILD, rootfs, maps);
     if let Some(limit) = how.bwlimit {
         arguments.extend(["--bwlimit".into(), limit.to_string().into()]);
     }
@@ -102,9 +99,9 @@ fn fill(rootfs: &Path, archive: std::fs::File, maps: &IdMaps, how: &How) -> Resu
     if how.ignore_errors {
         arguments.push("--keep-going".into());
     }
-    match run_child(&arguments, archive, maps) {
-        Err(Error::Unpacker(reason)) if how.ignore_errors => {
-            warn("unpack", &format!("the child that unpacks {reason}; ignored as asked"));
+    match confined::run(&arguments, archive, maps) {
+        Err(Error::Confined(reason)) if how.ignore_errors => {
+            warn("unpack", &format!("the process that unpacks {reason}; ignored as asked"));
             Ok(())
         }
         done => done,
@@ -118,79 +115,16 @@ fn fill_from_image(
     maps: &IdMaps,
     (bwlimit, arch): (Option<u64>, Option<String>),
 ) -> Result<()> {
-    let mut arguments = child(image::CHILD, rootfs, maps);
+    let mut arguments = confined::arguments(image::CHILD, rootfs, maps);
     arguments.extend(bwlimit.map(|limit| format!("--bwlimit={limit}").into()));
     arguments.extend(arch.map(|arch| format!("--arch={arch}").into()));
-    run_child(&arguments, archive, maps)
-}
-
-/// Arguments of a child that works inside the rootfs.
-fn child(verb: &str, rootfs: &Path, maps: &IdMaps) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = vec![verb.into(), "--rootfs".into(), rootfs.into()];
-    if !maps.is_empty() {
-        arguments.push("--shifted".into());
-    }
-    arguments
+    confined::run(&arguments, archive, maps)
 }
 
 /// The last line: what the daemon writes into the config.
 fn say_detected(seen: &Detected) -> io::Result<()> {
     let (ostype, arch) = (seen.ostype.unwrap_or_default(), seen.arch.unwrap_or_default());
     writeln!(io::stdout(), "DETECTED ostype={ostype} arch={arch}")
-}
-
-fn run_child(arguments: &[OsString], input: std::fs::File, maps: &IdMaps) -> Result<()> {
-    let mut child = Command::new("/proc/self/exe")
-        .args(arguments)
-        .stdin(input)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .during("cannot start the process that unpacks")?;
-    let told = relay(&mut child, maps);
-    let mut cause = String::new();
-    if let Some(stderr) = &mut child.stderr {
-        io::Read::read_to_string(stderr, &mut cause)
-            .during("cannot hear the process that unpacks")?;
-    }
-    let status = child.wait().during("cannot wait for the process that unpacks")?;
-    let mut lines: Vec<&str> = cause.lines().collect();
-    let last = if status.success() { None } else { Some(lines.pop()) };
-    for line in lines {
-        let (key, reason) = line
-            .strip_prefix("WARN: ")
-            .and_then(|line| line.split_once(": "))
-            .unwrap_or(("unpack", line));
-        warn(key, reason);
-    }
-    match last {
-        None => told,
-        Some(None) => Err(Error::Unpacker(format!("ended with {status}"))),
-        Some(Some(line)) => Err(Error::Unpacker(format!("failed: {line}"))),
-    }
-}
-
-/// Pass the child's lines on, and give it its ids when it asks for them.
-fn relay(child: &mut Child, maps: &IdMaps) -> Result<()> {
-    let what = "cannot hear the process that unpacks";
-    let pid = child.id();
-    let Some(stdout) = child.stdout.take() else { return Ok(()) };
-    for line in BufReader::new(stdout).lines() {
-        let line = line.during(what)?;
-        if line != READY {
-            writeln!(io::stdout(), "{line}").during("cannot report progress")?;
-        } else {
-            fs::write(format!("/proc/{pid}/gid_map"), lines(&maps.gids))?;
-            // Last, as the child waits for this one.
-            fs::write(format!("/proc/{pid}/uid_map"), lines(&maps.uids))?;
-        }
-    }
-    Ok(())
-}
-
-/// As the kernel reads a mapping.
-fn lines(maps: &[IdMap]) -> String {
-    maps.iter().map(|map| format!("{} {} {}\n", map.container_id, map.host_id, map.size)).collect()
 }
 
 /// What its parent tells the child.
@@ -212,7 +146,7 @@ pub(crate) struct Orders {
 pub(crate) fn unpack_here(orders: &Orders) -> Result<()> {
     let archive = std::fs::File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let archive = Paced::new(archive, orders.bwlimit);
-    let root = enter(&orders.rootfs, orders.shifted)?;
+    let root = confined::enter(&orders.rootfs, orders.shifted)?;
 
     let mut out = io::stdout();
     let mut progress = |progress: &images::Progress| {
@@ -244,42 +178,4 @@ pub(crate) fn say_left_out(summary: &images::Summary) {
             writeln!(io::stdout(), "left out {count} {what} of the archive").ok();
         }
     }
-}
-
-/// Make the rootfs our `/`, as the container's root in a user namespace of its own.
-pub(crate) fn enter(rootfs: &Path, shifted: bool) -> Result<OwnedFd> {
-    let die_with_parent =
-        || set_parent_process_death_signal(Some(Signal::KILL)).during("cannot tie to the parent");
-    die_with_parent()?;
-    // While still the host's root: the container's may not be allowed through the folders above.
-    rustix::process::chdir(rootfs).during("cannot enter the rootfs")?;
-    let flags = if shifted { CloneFlags::CLONE_NEWUSER } else { CloneFlags::empty() };
-    nix::sched::unshare(flags | CloneFlags::CLONE_NEWNS)
-        .during("cannot enter namespaces of its own")?;
-    if shifted {
-        writeln!(io::stdout(), "{READY}").during("cannot ask for the id mapping")?;
-        wait_for_mapping()?;
-        setgroups(&[]).during("cannot drop groups")?;
-        let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
-        setresgid(gid, gid, gid).during("cannot become the container's root")?;
-        setresuid(uid, uid, uid).during("cannot become the container's root")?;
-        die_with_parent()?; // a change of ids clears it
-    }
-    chroot(".").during("cannot make the rootfs the root directory")?;
-    open_root().during("cannot open the rootfs")
-}
-
-fn open_root() -> rustix::io::Result<OwnedFd> {
-    rustix::fs::open("/", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-}
-
-/// The parent writes the mapping; until then every id of ours is the overflow id.
-fn wait_for_mapping() -> Result<()> {
-    for _ in 0..2000 {
-        if !fs::read_to_string("/proc/self/uid_map")?.trim().is_empty() {
-            return Ok(());
-        }
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    Err(io::Error::from(io::ErrorKind::TimedOut)).during("no id mapping was given")
 }

@@ -69,6 +69,8 @@ pub struct Guest<'a> {
     pub nodes: &'a [Node],
     /// Whether the host has such a path.
     pub exists: fn(&Path) -> bool,
+    /// What becomes `/dev/tty1` and so on, unless the runtime makes them itself.
+    pub ttys: &'a [String],
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -153,6 +155,7 @@ pub(crate) fn decide(
     let mut devices = device_rules::of(&nodes);
     let mut mounts = mounts::of(config, &features, &maps, asked)?;
     mounts.extend(nodes::mounts(&nodes));
+    mounts.extend(mounts::terminals(guest.ttys));
     if !reach.raw {
         warnings.extend(nodes::given(guest.nodes));
         device_rules::raw(config, facts, &mut devices, &mut warnings)?;

@@ -40,6 +40,7 @@ pub use net::Net;
 pub use property_list::PropertyList;
 pub use section::Section;
 pub use text::{decode_text, encode_text};
+pub(crate) use views::TTYS;
 pub use views::{Arch, Features, INIT};
 
 const PENDING: &str = "pve:pending";

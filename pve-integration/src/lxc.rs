@@ -30,8 +30,6 @@ use lines::Lines;
 
 /// Pseudo-terminals that may be open inside, as lxc's common.conf has it.
 const PTYS: u32 = 1024;
-/// `tty` where it is not set, as PVE.
-const TTYS: u32 = 2;
 /// Of the file with the console's output, before it becomes `.1`.
 const CONSOLE_LOG: &str = "8388608";
 
@@ -227,9 +225,7 @@ impl Writer<'_> {
         } else {
             self.lines.put("lxc.console.path", "none")?;
         }
-        let default = if self.config.is_application() { 0 } else { TTYS };
-        let ttys: u32 = self.config.integer("tty")?.unwrap_or(default);
-        self.lines.put("lxc.tty.max", &ttys.to_string())
+        self.lines.put("lxc.tty.max", &self.config.ttys()?.to_string())
     }
 
     fn names(&mut self, spec: &Spec) -> Result<(), BundleError> {

@@ -55,6 +55,7 @@ pub(super) fn plan(guest: &Guest, config: &ContainerConfig, rootfs: &Rootfs) -> 
         policy: &policy,
         nodes: devices.nodes(),
         exists: Path::exists,
+        ttys: &[],
     };
     let files = Files { log: &log, seccomp: &seccomp, oom: &oom };
     let made = lxc::config(&described, &HostFacts::read()?, &Installed::read(config), files)?;

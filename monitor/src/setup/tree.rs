@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, fchmod, fchown, fstat, mkdirat, openat,
-    openat2, renameat, statat, symlinkat, unlinkat,
+    openat2, readlinkat, renameat, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -59,6 +59,24 @@ impl Tree {
 
     pub(super) fn is_folder(&self, path: &str) -> bool {
         self.kind(path) == Some(FileType::Directory)
+    }
+
+    pub(super) fn is_program(&self, path: &str) -> bool {
+        self.stat(path).is_some_and(|stat| {
+            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+                && stat.st_mode & 0o111 != 0
+        })
+    }
+
+    /// Something of this name, wherever it leads.
+    pub(super) fn exists(&self, path: &str) -> bool {
+        let Ok((folder, name)) = self.place(path) else { return false };
+        statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    pub(super) fn read_link(&self, path: &str) -> Option<String> {
+        let (folder, name) = self.place(path).ok()?;
+        readlinkat(folder, name, Vec::new()).ok()?.into_string().ok()
     }
 
     pub(super) fn is_link(&self, path: &str) -> bool {
@@ -133,6 +151,18 @@ impl Tree {
         fchmod(&file, Mode::from_raw_mode(mode.unwrap_or(kept)))?;
         file.sync_all()?;
         Ok(renameat(&folder, &beside, &folder, name)?)
+    }
+
+    /// With those above it.
+    pub(super) fn make_folders(&self, path: &str, mode: u32) -> io::Result<()> {
+        let ends = path.match_indices('/').map(|(at, _)| at).skip(1).chain([path.len()]);
+        for end in ends {
+            let part = &path[..end];
+            if !self.is_folder(part) {
+                self.make_folder(part, mode)?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn make_folder(&self, path: &str, mode: u32) -> io::Result<()> {

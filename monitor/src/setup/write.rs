@@ -1,18 +1,18 @@
-//! The child: the plan is its standard input, the rootfs its `/`.
+//! The child: its orders are its standard input, the rootfs its `/`.
 
 use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
 use pve_integration::setup::{
-    Where, home_of, hosts_section, resolv_conf, with_password, with_section,
+    Look, Plan, Step, Where, after_create, before_start, home_of, with_password, with_section,
 };
 
 use super::tree::Tree;
-use super::{Plan, Timezone};
+use super::{New, Orders, systemd};
+use crate::confined::enter;
 use crate::error::{During, Result};
 use crate::guest::warn;
-use crate::unpack::enter;
 
 const PASSWD: &str = "/etc/passwd";
 const SHADOW: &str = "/etc/shadow";
@@ -20,30 +20,82 @@ const SHADOW: &str = "/etc/shadow";
 const LOCKED: &str = "*";
 
 pub(crate) fn setup_here(rootfs: &Path, shifted: bool) -> Result<()> {
-    let plan: Plan = serde_json::from_reader(io::stdin().lock())
+    let orders: Orders = serde_json::from_reader(io::stdin().lock())
         .map_err(io::Error::from)
-        .during("cannot read what the new rootfs is to get")?;
+        .during("cannot read what the rootfs is to get")?;
     let tree = Tree::new(enter(rootfs, shifted)?);
-    apply(&tree, &plan)
+    apply(&tree, &orders)
 }
 
-fn apply(tree: &Tree, plan: &Plan) -> Result<()> {
+fn apply(tree: &Tree, orders: &Orders) -> Result<()> {
+    let settings = &orders.settings;
+    match &orders.new {
+        Some(new) => {
+            furnish(tree, new)?;
+            carry_out(tree, &after_create(settings, tree));
+        }
+        None => carry_out(tree, &before_start(settings, tree)),
+    }
+    if !settings.nesting
+        && let Some(advice) = systemd::nesting_advice(tree)
+    {
+        warn("features", &advice);
+    }
+    Ok(())
+}
+
+/// A file that cannot be written, say on a full disk, is no reason not to start: it is named.
+fn carry_out(tree: &Tree, plan: &Plan) {
+    for warning in &plan.warnings {
+        warn("ostype", warning);
+    }
+    for step in &plan.steps {
+        if let Err(err) = take(tree, step) {
+            warn("ostype", &format!("cannot write '{}': {err}", step.path()));
+        }
+    }
+}
+
+fn take(tree: &Tree, step: &Step) -> io::Result<()> {
+    match step {
+        Step::Write { path, text, mode } => tree.write(path, text.as_bytes(), *mode),
+        Step::Link { path, target } => tree.link(target, path),
+        Step::Remove { path } => tree.remove(path),
+        Step::Folder { path } => tree.make_folders(path, 0o755),
+    }
+}
+
+impl Look for Tree {
+    fn read(&self, path: &str) -> io::Result<Option<String>> {
+        self.read_text(path)
+    }
+
+    fn is_folder(&self, path: &str) -> bool {
+        Self::is_folder(self, path)
+    }
+
+    fn is_program(&self, path: &str) -> bool {
+        Self::is_program(self, path)
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        Self::exists(self, path)
+    }
+
+    fn read_link(&self, path: &str) -> Option<String> {
+        Self::read_link(self, path)
+    }
+}
+
+/// What only a new one gets.
+fn furnish(tree: &Tree, new: &New) -> Result<()> {
     clear_machine_id(tree).during("cannot clear the machine id")?;
-    let hash = plan.secrets.password_hash.as_deref();
+    let hash = new.secrets.password_hash.as_deref();
     set_password(tree, hash.unwrap_or(LOCKED)).during("cannot set root's password")?;
-    if let Some(keys) = &plan.secrets.ssh_public_keys {
+    if let Some(keys) = &new.secrets.ssh_public_keys {
         authorize(tree, keys).during("cannot set root's SSH keys")?;
     }
-    set_hostname(tree, plan).during("cannot set the host name")?;
-    if tree.is_folder("/etc") {
-        let data = resolv_conf(&plan.search, &plan.servers);
-        edit(tree, "/etc/resolv.conf", &data, Where::Replace, None)
-            .during("cannot write /etc/resolv.conf")?;
-    }
-    if let Some(zone) = &plan.timezone {
-        set_timezone(tree, zone).during("cannot set the time zone")?;
-    }
-    for key in &plan.host_keys {
+    for key in &new.host_keys {
         let path = format!("/etc/ssh/{}", key.name);
         tree.write(&path, key.private.as_bytes(), Some(0o600))
             .and_then(|()| tree.write(&format!("{path}.pub"), key.public.as_bytes(), Some(0o644)))
@@ -99,53 +151,24 @@ fn authorize(tree: &Tree, keys: &str) -> io::Result<()> {
         tree.make_folder(&folder, 0o700)?;
     }
     // sshd refuses a file that others may write; PVE's 0700 is no better than this.
-    edit(tree, &format!("{folder}/authorized_keys"), keys, Where::Append, Some(0o600))
-}
-
-fn set_hostname(tree: &Tree, plan: &Plan) -> io::Result<()> {
-    if !tree.is_folder("/etc") {
-        return Ok(());
-    }
-    let hosts = "/etc/hosts";
-    let old = tree.read_text(hosts)?;
-    let section =
-        hosts_section(old.as_deref(), plan.address.as_deref(), &plan.hostname, &plan.search);
-    edit(tree, hosts, &section, Where::Append, None)?;
-    let short = plan.hostname.split('.').next().unwrap_or_default();
-    tree.write("/etc/hostname", format!("{short}\n").as_bytes(), Some(0o644))
-}
-
-fn edit(tree: &Tree, path: &str, data: &str, place: Where, mode: Option<u32>) -> io::Result<()> {
-    let old = tree.read_text(path)?;
-    match with_section(old.as_deref(), data, place) {
-        Some(new) => tree.write(path, new.as_bytes(), mode),
+    let path = format!("{folder}/authorized_keys");
+    let old = tree.read_text(&path)?;
+    match with_section(old.as_deref(), keys, Where::Append) {
+        Some(new) => tree.write(&path, new.as_bytes(), Some(0o600)),
         None => Ok(()),
     }
-}
-
-fn set_timezone(tree: &Tree, zone: &Timezone) -> io::Result<()> {
-    if !tree.is_file(&zone.file) {
-        let file = &zone.file;
-        warn("timezone", &format!("container does not have {file}, timezone can not be modified"));
-        return Ok(());
-    }
-    tree.link(&zone.file, "/etc/localtime")?;
-    if tree.is_file("/etc/timezone") {
-        tree.write("/etc/timezone", format!("{}\n", zone.name).as_bytes(), None)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-    use pve_integration::setup::Secrets;
+    use pve_integration::setup::{Secrets, Settings, Timezone};
     use rustix::fs::{CWD, Mode, OFlags, openat};
 
     use super::*;
 
-    fn set_up(files: &[(&str, &str)], plan: &Plan) -> (tempfile::TempDir, Result<()>) {
+    fn set_up(files: &[(&str, &str)], orders: &Orders) -> (tempfile::TempDir, Result<()>) {
         let dir = tempfile::tempdir().unwrap();
         for (path, text) in files {
             let path = dir.path().join(path);
@@ -154,7 +177,7 @@ mod tests {
         }
         let root =
             openat(CWD, dir.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
-        let done = apply(&Tree::new(root), plan);
+        let done = apply(&Tree::new(root), orders);
         (dir, done)
     }
 
@@ -165,13 +188,15 @@ mod tests {
             ssh_public_keys: Some("ssh-ed25519 AAAA me".to_owned()),
         };
         let zone = Timezone { file: "/usr/share/zoneinfo/UTC".to_owned(), name: "UTC".to_owned() };
-        let plan = Plan {
-            secrets,
+        let settings = Settings {
+            ostype: Some("debian".to_owned()),
             hostname: "web.lan".to_owned(),
             servers: vec!["1.1.1.1".to_owned()],
+            names: true,
             timezone: Some(zone),
-            ..Plan::default()
+            ..Settings::default()
         };
+        let new = Some(New { secrets, ..New::default() });
         let files = [
             ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"),
             ("etc/shadow", "root:*:1:0:99999:7:::\n"),
@@ -181,7 +206,7 @@ mod tests {
             ("root/.profile", ""),
         ];
 
-        let (dir, done) = set_up(&files, &plan);
+        let (dir, done) = set_up(&files, &Orders { settings, new });
 
         done.unwrap();
         let read = |path: &str| fs_err::read_to_string(dir.path().join(path)).unwrap();
@@ -205,7 +230,8 @@ mod tests {
     #[test]
     fn without_a_password_nobody_logs_in_by_one() {
         let files = [("etc/passwd", "root::0:0:root:/root:/bin/sh\n")];
-        let (dir, done) = set_up(&files, &Plan { hostname: "a".to_owned(), ..Plan::default() });
+        let (dir, done) =
+            set_up(&files, &Orders { new: Some(New::default()), ..Orders::default() });
         done.unwrap();
         let passwd = fs_err::read_to_string(dir.path().join("etc/passwd")).unwrap();
         assert_eq!(passwd, "root:*:0:0:root:/root:/bin/sh\n");
@@ -220,10 +246,108 @@ mod tests {
         let root =
             openat(CWD, dir.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
 
-        let plan = Plan { secrets, ..Plan::default() };
-        let err = apply(&Tree::new(root), &plan).unwrap_err();
+        let new = Some(New { secrets, ..New::default() });
+        let err = apply(&Tree::new(root), &Orders { new, ..Orders::default() }).unwrap_err();
 
         assert_eq!(err.to_string(), "cannot set root's SSH keys");
         assert_eq!(fs_err::read_dir(outside.path()).unwrap().count(), 0);
+    }
+
+    /// A root that wants to be taken for the host's: every folder and file that is written leads out.
+    #[test]
+    fn nothing_outside_changes_whatever_the_links_say() {
+        let outside = tempfile::tempdir().unwrap();
+        for folder in ["network", "systemd/system", "folder"] {
+            fs_err::create_dir_all(outside.path().join(folder)).unwrap();
+        }
+        for file in ["hosts", "hostname", "resolv.conf", "inittab", "network/interfaces"] {
+            fs_err::write(outside.path().join(file), "the host's\n").unwrap();
+        }
+        let listed = || {
+            let output =
+                std::process::Command::new("find").arg(outside.path()).args(["-ls"]).output();
+            String::from_utf8(output.unwrap().stdout).unwrap()
+        };
+        let before = listed();
+        let out = |path: &str| outside.path().join(path);
+        let links: &[&[(&str, &str)]] = &[
+            &[("etc", "")],
+            &[("etc/network", "network"), ("etc/systemd", "systemd"), ("fastboot", "hosts")],
+            &[
+                ("etc/hosts", "hosts"),
+                ("etc/hostname", "hostname"),
+                ("etc/resolv.conf", "resolv.conf"),
+                ("etc/inittab", "inittab"),
+                ("etc/network/interfaces", "network/interfaces"),
+                ("etc/.hosts.new", "hosts"),
+            ],
+        ];
+        for links in links {
+            let dir = tempfile::tempdir().unwrap();
+            fs_err::create_dir_all(dir.path().join("usr/lib")).unwrap();
+            fs_err::write(dir.path().join("usr/lib/os-release"), "ID=alpine\n").unwrap();
+            for (path, target) in *links {
+                let path = dir.path().join(path);
+                fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+                symlink(out(target), path).unwrap();
+            }
+            let root =
+                openat(CWD, dir.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+            let net = "net0: name=eth0,ip=10.0.0.5/24\nhostname: web\nnameserver: 1.1.1.1\n";
+            let config = pve_integration::ct_config::ContainerConfig::parse(net.as_bytes());
+            let vmid = "100".parse().unwrap();
+            let host = pve_integration::setup::HostResolver::default();
+            let settings = Settings::of(&config, vmid, host).unwrap();
+
+            apply(&Tree::new(root), &Orders { settings, new: None }).unwrap();
+
+            assert_eq!(listed(), before, "{links:?}");
+        }
+    }
+
+    #[test]
+    fn odd_files_are_named_and_the_rest_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        fs_err::create_dir_all(dir.path().join("etc/network")).unwrap();
+        fs_err::write(dir.path().join("etc/alpine-release"), "3.20.0\n").unwrap();
+        // No text, a pipe that nobody writes into, and more than anybody edits.
+        fs_err::write(dir.path().join("etc/network/interfaces"), b"\xff\xfe").unwrap();
+        rustix::fs::mkfifoat(CWD, dir.path().join("etc/hosts"), Mode::RUSR | Mode::WUSR).unwrap();
+        fs_err::write(dir.path().join("etc/inittab"), vec![b'x'; 5 << 20]).unwrap();
+        let root =
+            openat(CWD, dir.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let settings = Settings { hostname: "web".to_owned(), names: true, ..Settings::default() };
+
+        apply(&Tree::new(root), &Orders { settings, new: None }).unwrap();
+
+        assert_eq!(fs_err::read_to_string(dir.path().join("etc/hostname")).unwrap(), "web\n");
+        assert!(dir.path().join("fastboot").exists());
+        let kept = fs_err::read(dir.path().join("etc/network/interfaces")).unwrap();
+        assert_eq!(kept, b"\xff\xfe");
+    }
+
+    #[test]
+    fn leaves_what_an_administrator_said_to_leave() {
+        let (dir, done) = set_up(
+            &[
+                ("etc/debian_version", "13.0\n"),
+                ("etc/hosts", "mine\n"),
+                ("etc/.pve-ignore.hosts", ""),
+                ("etc/.pve-ignore.resolv.conf", ""),
+            ],
+            &Orders {
+                settings: Settings {
+                    hostname: "web".to_owned(),
+                    servers: vec!["1.1.1.1".to_owned()],
+                    names: true,
+                    ..Settings::default()
+                },
+                new: None,
+            },
+        );
+        done.unwrap();
+        assert_eq!(fs_err::read_to_string(dir.path().join("etc/hosts")).unwrap(), "mine\n");
+        assert!(!dir.path().join("etc/resolv.conf").exists());
+        assert_eq!(fs_err::read_to_string(dir.path().join("etc/hostname")).unwrap(), "web\n");
     }
 }

@@ -10,14 +10,17 @@ use std::fmt;
 
 use super::Warning;
 use crate::ct_config::{Features, MountPoint, Section};
+use crate::setup::UNMANAGED;
 use table::TABLE;
 
 /// What one runtime does with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Applied,
-    /// For a container with an entrypoint of its own; for others it warns.
-    Applications,
+    /// Written into the rootfs of a distribution that is known; for others it warns.
+    Distributions,
+    /// The same, and shown to a container with an entrypoint of its own, whatever it is.
+    Names,
     /// No matter of a start: the daemon reads it, or people do.
     Known,
     /// The container starts, and its task says that the key does nothing.
@@ -30,7 +33,8 @@ impl fmt::Display for Fate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Applied => "applied",
-            Self::Applications => "for applications",
+            Self::Distributions => "with `ostype`",
+            Self::Names => "with `ostype`, or for applications",
             Self::Known => "-",
             Self::Warned(_) => "warns",
             Self::Refused => "refused",
@@ -88,10 +92,14 @@ impl Reach {
         found.map_or(Fate::Warned(""), self.fate)
     }
 
-    fn warning(&self, key: &str, application: bool) -> Option<String> {
+    fn warning(&self, key: &str, config: &Section) -> Option<String> {
+        let is_known = config.ostype().is_some_and(|ostype| ostype != UNMANAGED);
         match self.fate(key) {
-            Fate::Applications if application => None,
-            Fate::Applications | Fate::Warned("") => Some(self.not_yet()),
+            Fate::Names if config.is_application() => None,
+            Fate::Distributions | Fate::Names => (!is_known).then(|| {
+                "is not applied: the container's distribution is not known (ostype)".to_owned()
+            }),
+            Fate::Warned("") => Some(self.not_yet()),
             Fate::Warned(reason) => Some(reason.to_owned()),
             Fate::Applied | Fate::Known | Fate::Refused => None,
         }
@@ -122,7 +130,7 @@ pub(super) fn warn(
 ) {
     let raw = config.lxc().iter().map(|(key, _)| key.as_str());
     for key in config.iter().map(|(key, _)| key).chain(raw) {
-        if let Some(reason) = reach.warning(key, config.is_application()) {
+        if let Some(reason) = reach.warning(key, config) {
             warnings.push(Warning::new(key, reason));
         }
     }
@@ -137,7 +145,8 @@ pub(super) fn warn(
                 Fate::Warned(reason) => {
                     warnings.push(Warning::new(key, format!("{part} {reason}")))
                 }
-                Fate::Applied | Fate::Applications | Fate::Known | Fate::Refused => {}
+                Fate::Applied | Fate::Distributions | Fate::Names | Fate::Known | Fate::Refused => {
+                }
             }
         }
     }
@@ -174,7 +183,7 @@ pub fn list() -> String {
     for line in TABLE {
         let reason = match line.crun {
             Fate::Warned(reason) => reason,
-            Fate::Applied | Fate::Applications | Fate::Known | Fate::Refused => "",
+            Fate::Applied | Fate::Distributions | Fate::Names | Fate::Known | Fate::Refused => "",
         };
         let note = if line.note.is_empty() { reason } else { line.note };
         text += &format!("| `{}` | {} | {} | {note} |\n", line.name, line.crun, line.lxc);

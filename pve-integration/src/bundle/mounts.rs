@@ -46,6 +46,13 @@ pub(super) fn of(
     Ok(mounts)
 }
 
+/// `/dev/tty1` and so on, with the flags of the devpts they come from, which a user namespace could
+/// not change.
+pub(super) fn terminals(ttys: &[String]) -> impl Iterator<Item = Value> {
+    let numbered = ttys.iter().zip(1..);
+    numbered.map(|(tty, number)| mount(&format!("/dev/tty{number}"), "bind", tty, &["bind"]))
+}
+
 fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value {
     json!({ "destination": destination, "type": kind, "source": source, "options": options })
 }

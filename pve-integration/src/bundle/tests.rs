@@ -20,6 +20,7 @@ fn guest(config: &ContainerConfig) -> Guest<'_> {
         cgroup: "lxc/100/ns".into(),
         terminal: false,
         policy: &DEFAULT_POLICY,
+        ttys: &[],
         nodes: &[],
         exists: |_| true,
     }
@@ -28,6 +29,16 @@ fn guest(config: &ContainerConfig) -> Guest<'_> {
 fn none() -> &'static OciConfig {
     static NONE: std::sync::OnceLock<OciConfig> = std::sync::OnceLock::new();
     NONE.get_or_init(OciConfig::default)
+}
+
+#[test]
+fn terminals_come_by_number() {
+    let config = ContainerConfig::parse(MINIMAL.as_bytes());
+    let ttys = ["/dev/pts/7".to_owned(), "/dev/pts/9".to_owned()];
+    let bundle = spec(&Guest { ttys: &ttys, ..guest(&config) }, &HostFacts::for_tests()).unwrap();
+    let mounts = bundle.spec.mounts().as_ref().unwrap();
+    let tty2 = mounts.iter().find(|mount| mount.destination() == Path::new("/dev/tty2")).unwrap();
+    assert_eq!(tty2.source().as_deref(), Some(Path::new("/dev/pts/9")));
 }
 
 fn convert(text: &str, facts: &HostFacts) -> Result<Bundle, BundleError> {

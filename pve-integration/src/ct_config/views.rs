@@ -8,6 +8,9 @@ use super::{ContainerConfig, Device, MountPoint, Net, Section, ValueError};
 /// What `lxc.init.cmd` is where no `entrypoint` is set.
 /// What PVE starts if nothing else is said.
 pub const INIT: &str = "/sbin/init";
+/// `tty` where it is not set, as PVE.
+pub(crate) const TTYS: u32 = 2;
+const MOST_TTYS: u32 = 6;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arch {
@@ -182,6 +185,17 @@ impl Section {
         keys.drain(..).map(|(key, value)| (key, Device::parse(key, value))).collect()
     }
 
+    /// How many terminals beside the console there are. A program of its own has no use for them.
+    pub fn ttys(&self) -> Result<u32, ValueError> {
+        let default = if self.is_application() { 0 } else { TTYS };
+        let ttys = self.integer("tty")?.unwrap_or(default);
+        if ttys > MOST_TTYS {
+            let reason = format!("value must have a maximum value of {MOST_TTYS}");
+            return Err(ValueError::new("tty", reason));
+        }
+        Ok(ttys)
+    }
+
     /// The command line of the first process.
     pub fn entrypoint(&self) -> &str {
         self.get("entrypoint").unwrap_or(INIT)
@@ -258,6 +272,7 @@ of_the_main_section!(
     devices -> Vec<(&str, Result<Device, ValueError>)>,
     entrypoint -> &str,
     is_application -> bool,
+    ttys -> Result<u32, ValueError>,
     env -> Vec<&str>,
     features -> Result<Features, ValueError>,
 );

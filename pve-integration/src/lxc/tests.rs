@@ -32,6 +32,7 @@ fn convert(text: &str, facts: &HostFacts) -> Result<LxcConfig, BundleError> {
         policy: &DEFAULT_POLICY,
         nodes: &[],
         exists: |_| true,
+        ttys: &[],
     };
     let files = Files {
         log: Path::new("/var/log/proxmox-lxcri/100.log"),

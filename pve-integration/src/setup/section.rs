@@ -8,6 +8,8 @@ const END: &str = "# --- END PVE ---";
 pub enum Where {
     /// It stays, the part follows.
     Append,
+    /// It stays, behind the part.
+    Prepend,
     /// It goes.
     Replace,
 }
@@ -22,8 +24,11 @@ pub fn with_section(old: Option<&str>, data: &str, place: Where) -> Option<Strin
         Some((0, end)) if data.is_empty() && end + 1 == lines.len() => None,
         Some((begin, end)) => Some(text(&lines[..begin]) + &section + &text(&lines[end + 1..])),
         None if data.is_empty() => None,
-        None if place == Where::Replace => Some(section),
-        None => Some(format!("{}\n{section}", lines.join("\n"))),
+        None => Some(match place {
+            Where::Append => text(&lines) + &section,
+            Where::Prepend => section + &text(&lines),
+            Where::Replace => section,
+        }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The table itself, in the order in which it is shown.
 
-use super::Fate::{Applications, Applied, Known, Refused, Warned};
+use super::Fate::{Applied, Distributions, Known, Names, Refused, Warned};
 use super::{Fate, Key, key};
 
 const NOT_YET: Fate = Warned("");
@@ -53,7 +53,7 @@ pub(super) const TABLE: &[Key] = &[
     key("mp[n] ro", Applied, Applied, ""),
     key("mp[n] shared", Known, Known, "read by migration"),
     key("mp[n] size", Known, Known, "of the volume, for display and `resize`"),
-    key("nameserver", Applications, NOT_YET, ""),
+    key("nameserver", Names, Distributions, ""),
     key("net[n]", Applied, Applied, ""),
     key("net[n] name", Applied, Applied, ""),
     key("net[n] bridge", Applied, Applied, ""),
@@ -94,7 +94,7 @@ pub(super) const TABLE: &[Key] = &[
     key("rootfs mountoptions", Applied, Applied, ""),
     key("rootfs quota", QUOTA, QUOTA, ""),
     key("rootfs ro", Applied, Applied, ""),
-    key("searchdomain", Applications, NOT_YET, ""),
+    key("searchdomain", Names, Distributions, ""),
     key("snaptime", Known, Known, "of snapshots"),
     key("startup", Known, Known, "order among containers"),
     key("startup order", Known, Known, ""),
@@ -103,8 +103,8 @@ pub(super) const TABLE: &[Key] = &[
     key("swap", Applied, Applied, "`memory.swap.max`; a host that does not account is said"),
     key("tags", Known, Known, "for people"),
     key("template", Known, Known, "refused before a start"),
-    key("timezone", NOT_YET, NOT_YET, ""),
-    key("tty", NOT_YET, Applied, ""),
+    key("timezone", Distributions, Distributions, ""),
+    key("tty", Applied, Applied, ""),
     key(
         "unprivileged",
         Applied,
