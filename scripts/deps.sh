@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 build=(gcc libc6-dev make pkg-config ca-certificates libjson-c-dev libcap-dev libseccomp-dev)
 demo=("${build[@]}" busybox-static curl e2fsprogs iproute2 jq mount procps util-linux)
 # podman, conmon and crun: our binary as podman's runtime, compared with Debian's.
-test=("${demo[@]}" conmon crun kmod podman python3 python3-venv tar user-mode-linux xz-utils zstd)
+test=("${demo[@]}" conmon crun debootstrap kmod podman python3 python3-venv tar user-mode-linux xz-utils zstd)
 bench=("${build[@]}" busybox-static crun e2fsprogs python3 util-linux wrk)
 valgrind=("${build[@]}" valgrind)
 deb=("${build[@]}" debhelper lintian)
@@ -124,6 +124,8 @@ for purpose in "$@"; do
             install_packages "${test[@]}"
             install_nextest
             scripts/lxc.sh
+            # The container that boots in tests/tests/containers/system.rs.
+            scripts/debian-root.sh system systemd systemd-sysv dbus ifupdown iproute2 kmod procps >/dev/null
             install_python
             install_schemathesis
             ;;

@@ -13,7 +13,8 @@ const INIT: &str = "#!/bin/sh\ntrap 'exit 0' PWR TERM\nexec </dev/null >/dev/nul
 fn with_login(daemon: &Daemon) -> Guest<'_> {
     let content = Content::default().file("sbin/init", 0o755, INIT);
     rootfs(&daemon.templates(), "login.tar.gz", &content);
-    let guest = daemon.create(100, "login.tar.gz", &[SUBVOL, SMALL, UNPRIVILEGED]);
+    let options = [SUBVOL, SMALL, UNPRIVILEGED, ("cmode", "console")];
+    let guest = daemon.create(100, "login.tar.gz", &options);
     guest.start();
     guest.wait_for_output("login: ");
     guest

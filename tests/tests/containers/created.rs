@@ -16,6 +16,7 @@ fn daemon() -> Daemon {
     let daemon = Daemon::start();
     let content = Content::default()
         .file("etc/os-release", 0o644, "ID=debian\n")
+        .file("etc/debian_version", 0o644, "13.1\n")
         .file("etc/shadow", 0o640, "root:*:19000:0:99999:7:::\n")
         .file("etc/machine-id", 0o444, "0123456789abcdef0123456789abcdef\n")
         .file("srv/data/greeting", 0o644, "from the template\n")
@@ -60,7 +61,7 @@ fn root_has_a_password_and_keys(#[case] volume: (&str, &str), #[case] kind: (&st
     for line in [
         KEY,
         "127.0.1.1 web.example web",
-        "web",
+        "web.example",
         "# --- END PVE ---",
         "/etc/shadow 640 0:0",
         "/root/.ssh 700 0:0",

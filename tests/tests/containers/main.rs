@@ -22,6 +22,7 @@ mod probes;
 mod runtimes;
 mod settings;
 mod shell;
+mod system;
 mod tools;
 mod volumes;
 

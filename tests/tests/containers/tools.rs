@@ -62,30 +62,29 @@ impl Tools {
         guest.start();
         guest
     }
+}
 
-    /// A tool with a terminal of its own, and the other end of that.
-    fn on_a_terminal(&self, tool: &str, arguments: &[&str]) -> (Child, File) {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let master = rustix::pty::openpt(flags).unwrap();
-        rustix::pty::unlockpt(&master).unwrap();
-        let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).unwrap();
-        let line = self.command(tool, arguments);
-        let child = Command::new("setsid")
-            .arg("--ctty")
-            .arg(line.get_program())
-            .args(line.get_args())
-            .stdin(slave.try_clone().unwrap())
-            .stdout(slave.try_clone().unwrap())
-            .stderr(slave)
-            .spawn()
-            .unwrap();
-        (child, File::from(master))
-    }
+/// A tool with a terminal of its own, and the other end of that.
+pub(crate) fn on_a_terminal(line: &Command) -> (Child, File) {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = rustix::pty::openpt(flags).unwrap();
+    rustix::pty::unlockpt(&master).unwrap();
+    let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).unwrap();
+    let child = Command::new("setsid")
+        .arg("--ctty")
+        .arg(line.get_program())
+        .args(line.get_args())
+        .stdin(slave.try_clone().unwrap())
+        .stdout(slave.try_clone().unwrap())
+        .stderr(slave)
+        .spawn()
+        .unwrap();
+    (child, File::from(master))
 }
 
 /// Until the terminal has shown it.
 #[track_caller]
-fn read_until(terminal: &mut File, word: &str) {
+pub(crate) fn read_until(terminal: &mut File, word: &str) {
     let mut seen = String::new();
     while !seen.contains(word) {
         let mut bytes = [0; 256];
@@ -197,7 +196,8 @@ fn console_shows_what_a_program_writes(#[values("bookworm", "trixie")] release: 
     let tools = Tools::new(release, "crun");
     let guest = tools.started(&sh("while :; do echo tick; sleep 0.1; done"));
     guest.wait_for_output("tick");
-    let (mut console, mut terminal) = tools.on_a_terminal("lxc-console", &["-n", "100", "-t", "0"]);
+    let line = tools.command("lxc-console", &["-n", "100", "-t", "0"]);
+    let (mut console, mut terminal) = on_a_terminal(&line);
     read_until(&mut terminal, "tick");
     console.kill().unwrap();
     console.wait().unwrap();

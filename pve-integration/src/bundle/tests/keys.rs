@@ -60,6 +60,7 @@ fn convert(text: &str) -> Bundle {
         policy: &Policy::default(),
         nodes: &nodes(config.current()),
         exists: |path| !path.starts_with("/sys/fs/selinux"),
+        ttys: &[],
     };
     spec(&guest, &facts).unwrap()
 }
