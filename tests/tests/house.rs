@@ -10,16 +10,19 @@ use std::process::Command;
 const ARROWS: &[(&str, &[&str])] = &[
     ("openapi", &[]),
     ("pve-integration", &["openapi"]),
+    ("dhcp", &[]),
     ("images", &[]),
     ("libcrun-sys", &[]),
     ("libcrun", &["libcrun-sys"]),
     ("heap", &[]),
     ("lxc-protocol", &[]),
     ("loopdev", &[]),
+    ("packet", &[]),
     ("oci-verbs", &[]),
     (
         "monitor",
         &[
+            "dhcp",
             "heap",
             "images",
             "libcrun",
@@ -27,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "lxc-protocol",
             "oci-verbs",
             "openapi",
+            "packet",
             "pve-integration",
         ],
     ),
