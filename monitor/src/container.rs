@@ -21,6 +21,7 @@ use crate::console::ConsoleSocket;
 use crate::devices::Devices;
 use crate::error::{During, Result};
 use crate::guest::{Guest, warn};
+use crate::lease::Keepers;
 use crate::net;
 use crate::output::{Log, Output};
 use crate::ttys::Ttys;
@@ -53,6 +54,8 @@ pub(crate) struct Container {
     pub(crate) items: Vec<(&'static str, String)>,
     pub(crate) output: Output,
     pub(crate) ttys: Ttys,
+    /// Of those of its addresses that a server gives.
+    pub(crate) keepers: Keepers,
 }
 
 impl Container {
@@ -68,9 +71,6 @@ impl Container {
         let network = net::plan(guest, config)?;
         for warning in &network.warnings {
             warn(&warning.key, &warning.reason);
-        }
-        for lease in &network.leases {
-            warn(&lease.key, "dhcp is not applied by the crun runtime to an application yet");
         }
         let connect =
             |init| net::set_up(guest, &network, init).map_err(|err| crate::one_line(&err));
@@ -108,6 +108,7 @@ impl Container {
         // Also works for one that has ended already: it is our child and not yet waited for.
         let pidfd = pidfd_open(init.pid, PidfdFlags::empty())
             .during("cannot watch the container's init")?;
+        let keepers = Keepers::start(guest, config, &network.leases, pidfd.as_fd())?;
         Ok(Self {
             began,
             pidfd,
@@ -115,6 +116,7 @@ impl Container {
             items: items(&spec, rootfs),
             output,
             ttys,
+            keepers,
             init,
         })
     }

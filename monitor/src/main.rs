@@ -19,6 +19,7 @@ mod hooks;
 mod hotplug;
 mod id_mapped;
 mod image;
+mod lease;
 mod lxc;
 mod names;
 mod namespace;
@@ -118,6 +119,8 @@ enum Verb {
     UnpackChild(unpack::Orders),
     #[command(name = image::CHILD, hide = true)]
     ImageChild(image::Orders),
+    #[command(name = lease::CHILD, hide = true)]
+    Lease(lease::Orders),
     #[command(name = lxc::CHILD, hide = true)]
     LxcChild {
         #[arg(long)]
@@ -175,8 +178,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
             lxc::become_lxc_start(parent, &program, &arguments)?;
         }
         Some(Verb::Net { guest, change }) => {
-            let answer = if net::change(&guest.check()?, &change)? { "DONE" } else { "WAITS" };
-            writeln!(std::io::stdout(), "{answer}")?;
+            net::change(&guest.check()?, &change)?;
         }
         Some(Verb::Mount { guest, key, value }) => hotplug::mount(&guest.check()?, &key, &value)?,
         Some(Verb::Cleanup(guest)) => cleanup::cleanup(&guest.check()?)?,
@@ -186,6 +188,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         Some(Verb::UnpackChild(orders)) => unpack::unpack_here(&orders)?,
         Some(Verb::ImageChild(orders)) => image::unpack_here(&orders)?,
+        Some(Verb::Lease(orders)) => lease::keep(&orders)?,
         Some(Verb::SetupChild { rootfs, shifted }) => setup::setup_here(&rootfs, shifted)?,
         Some(Verb::UserNamespaceChild) => id_mapped::lend_here()?,
         Some(Verb::Archive { guest, how }) => archive::archive(&guest.check()?, &how)?,

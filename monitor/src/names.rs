@@ -72,7 +72,13 @@ impl Names {
         Ok(())
     }
 
-    /// For another life, or an address that changed. In place: they are mounted.
+    /// For an address that changed.
+    pub(crate) fn write_hosts(&self, guest: &Guest, config: &ContainerConfig) -> Result<()> {
+        let [(name, text), ..] = files(guest, config)?;
+        Ok(fs::write(self.folder.join(name), text)?)
+    }
+
+    /// For another life. In place: they are mounted.
     pub(crate) fn write(&self, guest: &Guest, config: &ContainerConfig) -> Result<()> {
         for (name, text) in files(guest, config)? {
             fs::write(self.folder.join(name), text)?;

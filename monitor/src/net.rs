@@ -8,7 +8,7 @@
 mod host;
 mod inner;
 mod limit;
-mod rtnetlink;
+pub(crate) mod rtnetlink;
 mod verb;
 
 use std::io;
@@ -91,7 +91,8 @@ fn is_owned(link: &str, owner: &str) -> bool {
     fs::read_to_string(format!("{LINKS}/{link}/ifalias")).is_ok_and(|alias| alias.trim() == owner)
 }
 
-fn write_sysctl(path: &str, value: &str) -> io::Result<()> {
+/// Of the namespace that this process is in now.
+pub(crate) fn write_sysctl(path: &str, value: &str) -> io::Result<()> {
     fs::write(format!("/proc/sys/net/{path}"), value)
 }
 

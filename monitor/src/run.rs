@@ -30,6 +30,9 @@ use crate::rootfs::{Purpose, Rootfs, open_folder, refuse_odd_directories};
 use crate::setup;
 use crate::supervisor::{Supervisor, reap};
 
+/// Somebody changed what the running container is to have.
+pub(crate) const CHANGED: Signal = Signal::SIGUSR1;
+
 /// A container that reboots faster than this is slowed down to it.
 pub(crate) const SHORTEST_LIFE: Duration = Duration::from_secs(1);
 
@@ -88,12 +91,12 @@ struct Made<'a> {
     record: &'a mut ExitRecord,
 }
 
-/// Children end and `systemctl stop` asks through a descriptor; a lost terminal means nothing to us.
+/// Children end, and `systemctl stop` and changes ask through a descriptor; a lost terminal means
+/// nothing to us.
 pub(crate) fn take_signals() -> Result<SignalFd> {
     let mut mask = SigSet::empty();
-    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {
-        mask.add(signal);
-    }
+    let known = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT, CHANGED];
+    known.into_iter().for_each(|signal| mask.add(signal));
     mask.thread_block().during("cannot block signals")?;
     SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .during("cannot take signals")
@@ -134,10 +137,11 @@ fn live(
 
     let mut container = Container::start(guest, &config, cgroup, mounted.path())?;
     drop(config);
-    say_running(Some(container.pid()))?;
     loop {
         supervisor.enter(State::Running);
         let status = supervisor.supervise(&mut container)?;
+        // While their interfaces are there, and servers can be told.
+        container.keepers.end();
         supervisor.drain(&mut container);
         *record = record_of(&container, status, cgroup.oom_killed());
         if !is_reboot(status) {

@@ -18,6 +18,7 @@ use crate::command::{Action, Answer, Facts, answer};
 use crate::container::Container;
 use crate::error::{During, Result};
 use crate::guest::Guest;
+use crate::run::{CHANGED, say_running};
 use crate::terminal::Terminal;
 
 /// Anybody on the host may connect; more than this many at once are turned away.
@@ -34,6 +35,8 @@ pub(crate) struct Supervisor<'a> {
     signals: &'a SignalFd,
     connections: Vec<Connection>,
     state: State,
+    /// Whether the daemon knows that the container runs.
+    told: bool,
 }
 
 struct Connection {
@@ -65,7 +68,8 @@ impl<'a> Supervisor<'a> {
         listener: &'a Listener,
         signals: &'a SignalFd,
     ) -> Self {
-        Self { guest, cgroup, listener, signals, connections: Vec::new(), state: State::Starting }
+        let (connections, state) = (Vec::new(), State::Starting);
+        Self { guest, cgroup, listener, signals, connections, state, told: false }
     }
 
     /// Change state: waiters and `lxc-monitord` are told.
@@ -78,6 +82,9 @@ impl<'a> Supervisor<'a> {
     pub(crate) fn supervise(&mut self, container: &mut Container) -> Result<WaitStatus> {
         let mut ended = reap(container.pid())?;
         while ended.is_none() {
+            if container.keepers.have_settled() {
+                self.tell(container)?;
+            }
             let ready = self.wait(container)?;
             if ready.output {
                 container.output.copy_some(|bytes| show(&mut self.connections, bytes));
@@ -93,12 +100,13 @@ impl<'a> Supervisor<'a> {
             }
             self.look_at_freezer();
             self.connections.retain(|connection| !matches!(connection.role, Role::Done));
-            if ready.signals && self.signalled() {
-                self.stop(container);
+            if ready.signals {
+                self.signalled(container);
             }
             ended = reap(container.pid())?;
         }
         let ended = ended.expect("the loop ends with it");
+        self.tell(container)?;
         self.guest.announce(&Message::ExitCode(ended.as_raw()));
         Ok(ended)
     }
@@ -118,10 +126,13 @@ impl<'a> Supervisor<'a> {
         }));
         let source = container.output.source();
         fds.extend(source.iter().map(|source| PollFd::new(source, input)));
+        fds.extend(container.keepers.words().map(|words| PollFd::from_borrowed_fd(words, input)));
 
         let freezing = self.connections.iter().any(|c| matches!(c.role, Role::Freezer { .. }));
-        let tick = Timespec::try_from(FREEZER_TICK).expect("a few milliseconds fit");
-        match poll(&mut fds, freezing.then_some(&tick)) {
+        let wait = [freezing.then_some(FREEZER_TICK), container.keepers.patience()];
+        let wait = wait.into_iter().flatten().min();
+        let wait = wait.map(|wait| Timespec::try_from(wait).expect("a few seconds fit"));
+        match poll(&mut fds, wait.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(err) => return Err(err).during("cannot wait for events"),
         }
@@ -134,7 +145,7 @@ impl<'a> Supervisor<'a> {
             listener: has_event(&fds[1]),
             connections: connections.filter(|index| has_event(&fds[2 + index])).collect(),
             terminals: typed.map(|(_, (index, _))| *index).collect(),
-            output: fds.get(behind + terminals.len()).is_some_and(has_event),
+            output: source.is_some() && has_event(&fds[behind + terminals.len()]),
         })
     }
 
@@ -350,13 +361,24 @@ impl<'a> Supervisor<'a> {
         self.connections.into_iter().map(|connection| connection.peer).collect()
     }
 
-    /// True if we were asked to end: then the container is, and we with it.
-    fn signalled(&self) -> bool {
-        let mut terminate = false;
-        while let Ok(Some(signal)) = self.signals.read_signal() {
-            terminate |= signal.ssi_signo == Signal::SIGTERM as u32;
+    /// If we are asked to end, the container is, and we with it.
+    fn signalled(&mut self, container: &mut Container) {
+        let signals = self.signals;
+        while let Ok(Some(signal)) = signals.read_signal() {
+            if signal.ssi_signo == Signal::SIGTERM as u32 {
+                self.stop(container);
+            } else if signal.ssi_signo == CHANGED as u32 {
+                container.keepers.adjust(self.guest, container.pidfd.as_fd());
+            }
         }
-        terminate
+    }
+
+    /// Once: it waits for the first life.
+    fn tell(&mut self, container: &Container) -> Result<()> {
+        if !std::mem::replace(&mut self.told, true) {
+            say_running(Some(container.pid()))?;
+        }
+        Ok(())
     }
 }
 

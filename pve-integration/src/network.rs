@@ -26,7 +26,7 @@ use crate::ct_config::{Section, ValueError};
 
 pub use change::change;
 pub use facts::{Bridge, Facts};
-pub use interface::{Mac, is_of, outer_name};
+pub use interface::{Mac, is_of, lease, outer_name};
 pub use step::{HostStep, InnerStep, Lease, Vlans};
 
 use interface::Interface;

@@ -13,26 +13,31 @@ use rustix::io::Errno;
 use rustix::net::netdevice::name_to_index;
 
 /// Must be new.
-pub(super) const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
+pub(crate) const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
 /// New, or in the place of another.
-pub(super) const REPLACE: u16 = NLM_F_CREATE | NLM_F_REPLACE;
+pub(crate) const REPLACE: u16 = NLM_F_CREATE | NLM_F_REPLACE;
 /// Of what is there.
-pub(super) const CHANGE: u16 = 0;
+pub(crate) const CHANGE: u16 = 0;
 
 /// Belongs to the network namespace it was opened in.
-pub(super) struct Rtnetlink {
+pub(crate) struct Rtnetlink {
     socket: Socket,
     sequence: u32,
 }
 
 impl Rtnetlink {
-    pub(super) fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         Ok(Self { socket, sequence: 0 })
     }
 
-    pub(super) fn send(&mut self, message: Message, flags: u16) -> io::Result<()> {
+    pub(crate) fn send(&mut self, message: Message, flags: u16) -> io::Result<()> {
+        self.ask(message, flags).map(drop)
+    }
+
+    /// The answers, of which a change has none.
+    pub(crate) fn ask(&mut self, message: Message, flags: u16) -> io::Result<Vec<Message>> {
         self.sequence += 1;
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
@@ -42,6 +47,7 @@ impl Rtnetlink {
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
         self.socket.send(&bytes, 0)?;
+        let mut answers = Vec::new();
         loop {
             let (bytes, _) = self.socket.recv_from_full()?;
             let answer = NetlinkMessage::<Message>::deserialize(&bytes)
@@ -49,15 +55,17 @@ impl Rtnetlink {
             if answer.header.sequence_number != self.sequence {
                 continue;
             }
-            if let NetlinkPayload::Error(err) = answer.payload {
+            if let NetlinkPayload::InnerMessage(message) = answer.payload {
+                answers.push(message);
+            } else if let NetlinkPayload::Error(err) = answer.payload {
                 // Zero is the acknowledgement.
-                return err.code.map_or(Ok(()), |_| Err(err.to_io()));
+                return err.code.map_or(Ok(answers), |_| Err(err.to_io()));
             }
         }
     }
 
     /// Of a link by name.
-    pub(super) fn index(&self, name: &str) -> io::Result<u32> {
+    pub(crate) fn index(&self, name: &str) -> io::Result<u32> {
         Ok(name_to_index(&self.socket, name)?)
     }
 

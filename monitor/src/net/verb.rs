@@ -15,6 +15,7 @@ use rustix::process::Pid;
 use super::{namespace_of, take};
 use crate::error::{During, Error, Result};
 use crate::guest::{Guest, warn};
+use crate::lease::{self, Wanted};
 use crate::names::Names;
 
 #[derive(Args)]
@@ -29,8 +30,7 @@ pub(crate) struct Change {
     new: Option<String>,
 }
 
-/// False for a change that only a start can bring.
-pub(crate) fn change(guest: &Guest, change: &Change) -> Result<bool> {
+pub(crate) fn change(guest: &Guest, change: &Change) -> Result<()> {
     let parse = |value: &Option<String>| {
         value.as_ref().map(|value| Net::parse(&change.key, value)).transpose()
     };
@@ -40,9 +40,6 @@ pub(crate) fn change(guest: &Guest, change: &Change) -> Result<bool> {
         network::change(guest.vmid, &change.key, from.as_ref(), to.as_ref(), &facts)
     };
     let wanted = plan(&old, &new)?;
-    if needs_keeper(guest, new.as_ref(), &wanted)? {
-        return Ok(false);
-    }
     for warning in &wanted.warnings {
         warn(&warning.key, &warning.reason);
     }
@@ -65,10 +62,21 @@ pub(crate) fn change(guest: &Guest, change: &Change) -> Result<bool> {
         }
     }
     taken?;
+    keep(guest, &change.key, new.as_ref(), is_another(&wanted), init)?;
     if let Err(err) = rename(guest, change, init) {
         warn("hosts", &crate::one_line(&err));
     }
-    Ok(true)
+    Ok(())
+}
+
+/// An init system keeps its own leases.
+fn keep(guest: &Guest, key: &str, new: Option<&Net>, fresh: bool, init: Pid) -> Result<()> {
+    let (config, _) = ct_config::read(&guest.root, &guest.node, guest.vmid)?;
+    let new = new.filter(|net| net.host_managed || config.is_application());
+    let lease = new.and_then(|net| network::lease(key, net));
+    let wanted = lease.map(|lease| Wanted::of(guest, &config, &lease)).transpose()?;
+    let monitor = parent_of(init).ok_or(Error::NotRunning(guest.vmid))?;
+    lease::want(guest, key, wanted, fresh, monitor)
 }
 
 /// An application's list of hosts has its own address. It is where its monitor sees it.
@@ -82,16 +90,18 @@ fn rename(guest: &Guest, change: &Change, init: Pid) -> Result<()> {
         None => drop(config.remove(&change.key)),
     }
     let monitor = parent_of(init).ok_or(Error::NotRunning(guest.vmid))?;
-    let path = format!("/proc/{monitor}/ns/mnt");
+    let path = format!("/proc/{}/ns/mnt", monitor.as_raw_nonzero());
     let what = "cannot enter the monitor's mount namespace";
     let mounts = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     setns(mounts.during(what)?, CloneFlags::CLONE_NEWNS).during(what)?;
-    Names::of(guest).write(guest, &config)
+    Names::of(guest).write_hosts(guest, &config)
 }
 
-fn parent_of(init: Pid) -> Option<u32> {
+/// Its monitor.
+fn parent_of(init: Pid) -> Option<Pid> {
     let status = fs::read_to_string(format!("/proc/{}/status", init.as_raw_nonzero())).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok());
+    parent.and_then(Pid::from_raw)
 }
 
 /// As far as it goes: nobody can be told of a second failure.
@@ -102,15 +112,6 @@ fn restore(guest: &Guest, back: &Plan, own: BorrowedFd<'_>, namespace: BorrowedF
         let home = setns(own, CloneFlags::CLONE_NEWNET).during("cannot return");
         home.and_then(|()| take(guest, &step, namespace)).ok();
     }
-}
-
-/// Leases are kept by a process that a start makes. An init system keeps its own.
-fn needs_keeper(guest: &Guest, new: Option<&Net>, plan: &Plan) -> Result<bool> {
-    if plan.leases.is_empty() {
-        return Ok(false);
-    }
-    let (config, _) = ct_config::read(&guest.root, &guest.node, guest.vmid)?;
-    Ok(config.is_application() || new.is_some_and(|net| net.host_managed))
 }
 
 fn init(guest: &Guest) -> Result<Pid> {

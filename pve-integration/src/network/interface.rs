@@ -161,10 +161,15 @@ impl<'a> Interface<'a> {
     }
 
     pub(super) fn lease(&self) -> Option<Lease> {
-        let (v4, v6) = (self.v4.source == Source::Dhcp, self.v6.source == Source::Dhcp);
-        let lease = || Lease { key: self.key.to_owned(), name: self.net.name.clone(), v4, v6 };
-        (v4 || v6).then(lease)
+        lease(self.key, self.net)
     }
+}
+
+/// What of an interface's addresses a server gives.
+pub fn lease(key: &str, net: &Net) -> Option<Lease> {
+    let given = |address: &Option<String>| address.as_deref() == Some("dhcp");
+    let (v4, v6) = (given(&net.ip), given(&net.ip6));
+    (v4 || v6).then(|| Lease { key: key.to_owned(), name: net.name.clone(), v4, v6 })
 }
 
 impl Family {

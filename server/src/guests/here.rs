@@ -123,7 +123,8 @@ impl Host for Here<'_> {
             // Whoever shows it names the key.
             let text = text.strip_prefix(&format!("{key}: ")).unwrap_or(&text);
             GuestError::die(text)
-        })
+        })?;
+        Ok(true)
     }
 
     fn check_device(&self, path: &Path) -> Result<(), GuestError> {

@@ -159,20 +159,19 @@ impl Monitor {
         Err(RuntimeError::Failed(Report::parse(&output.stderr).cause(output.status)))
     }
 
-    /// Change a network interface of a container that runs under libcrun; false if only a start can
-    /// bring it.
+    /// Change a network interface of a container that runs under libcrun.
     pub(crate) async fn plug(
         &self,
         vmid: Vmid,
         key: &str,
         old: Option<&str>,
         new: Option<&str>,
-    ) -> Result<bool, RuntimeError> {
+    ) -> Result<(), RuntimeError> {
         let mut command = self.command("net", vmid);
         command.arg(key);
         command.args(old.map(|old| format!("--old={old}")));
         command.args(new.map(|new| format!("--new={new}")));
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         let output = tokio::time::timeout(PLUG_TIMEOUT, command.output()).await;
         let late = |_| RuntimeError::Failed("the change takes too long".to_owned());
         let output = output.map_err(late)?.map_err(|err| self.cannot_spawn(&err))?;
@@ -183,7 +182,7 @@ impl Monitor {
         if !output.status.success() {
             return Err(RuntimeError::Failed(report.cause(output.status)));
         }
-        Ok(output.stdout.trim_ascii() != b"WAITS")
+        Ok(())
     }
 
     /// Give a container that runs one more mount point. Blocks for as long as a mount takes.

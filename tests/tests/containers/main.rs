@@ -9,6 +9,7 @@ mod clients;
 mod console;
 mod crash;
 mod created;
+mod dhcp;
 mod faults;
 mod image;
 mod inside;

@@ -1,7 +1,7 @@
 //! `netN`, over a bridge with somebody else on it, as a container and as its host see it.
 
 mod hotplug;
-mod lan;
+pub(crate) mod lan;
 mod vlan;
 
 use rstest::rstest;

@@ -1,6 +1,6 @@
 //! Interfaces of a container that runs come, change and go.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tests::{Guest, eventually};
 
 use super::lan::{self, CABLE, Lan, inside, links, run, shown};
@@ -141,20 +141,5 @@ fn what_fails_changes_nothing() {
     let plain = |text: &str| text.lines().nth(2).map(str::to_owned);
     assert_eq!(plain(&again), plain(&address), "{again}");
     eventually(5, "it answers", || lan.reaches(ADDRESS).then_some(()));
-    end(&guest);
-}
-
-/// Nobody in it keeps a lease.
-#[test]
-fn a_lease_waits_for_the_next_start() {
-    let (daemon, _lan) = (daemon(), Lan::new(false));
-    let guest = running(&daemon, &[("net0", NET)]);
-    put(&guest, &[("net0", &net(&["ip=dhcp", "gw="]))]);
-    let rows = daemon.get("/nodes/pve1/lxc/100/pending").data();
-    let net0 = rows.as_array().unwrap().iter().find(|row| row["key"] == "net0").unwrap();
-    assert!(net0["pending"].as_str().unwrap().contains("ip=dhcp"), "{net0}");
-    assert!(inside(&guest, "address show eth0").contains(ADDRESS));
-    put(&guest, &[("revert", "net0")]);
-    assert_ne!(guest.config()["net0"], json!(null));
     end(&guest);
 }

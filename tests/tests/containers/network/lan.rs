@@ -5,15 +5,15 @@ use std::process::Command;
 use tests::Guest;
 
 const BRIDGE: &str = "lxcribr0";
-const NAMESPACE: &str = "lxcri-lan";
+pub(crate) const NAMESPACE: &str = "lxcri-lan";
 /// The bridge's port to it: named as a card would be, so that it counts as a cable.
-pub(super) const CABLE: &str = "eth77";
+pub(crate) const CABLE: &str = "eth77";
 
-pub(super) struct Lan;
+pub(crate) struct Lan;
 
 impl Lan {
     /// 10.77.0.1 and fd77::1, without a tag.
-    pub(super) fn new(vlan_aware: bool) -> Self {
+    pub(crate) fn new(vlan_aware: bool) -> Self {
         let lan = Self;
         let filtering = u8::from(vlan_aware);
         shown(&format!("link add {BRIDGE} type bridge vlan_filtering {filtering}"));
@@ -29,18 +29,18 @@ impl Lan {
     }
 
     /// Run `ip` there.
-    pub(super) fn ip(&self, arguments: &str) -> String {
+    pub(crate) fn ip(&self, arguments: &str) -> String {
         shown(&format!("-n {NAMESPACE} {arguments}"))
     }
 
-    pub(super) fn sh(&self, script: &str) {
+    pub(crate) fn sh(&self, script: &str) {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", NAMESPACE, "sh", "-c", script]);
         assert!(command.status().unwrap().success(), "{script}");
     }
 
     /// Whether it answers within a few seconds: IPv6 takes one to make sure of an address.
-    pub(super) fn reaches(&self, address: &str) -> bool {
+    pub(crate) fn reaches(&self, address: &str) -> bool {
         (0..6).any(|_| {
             let mut command = Command::new("ip");
             command.args(["netns", "exec", NAMESPACE, "busybox", "ping", "-c1", "-W1", address]);
@@ -64,23 +64,23 @@ impl Drop for Lan {
 
 /// What `ip` prints.
 #[track_caller]
-pub(super) fn shown(arguments: &str) -> String {
+pub(crate) fn shown(arguments: &str) -> String {
     run("ip", arguments)
 }
 
 #[track_caller]
-pub(super) fn tc(arguments: &str) -> String {
+pub(crate) fn tc(arguments: &str) -> String {
     run("tc", arguments)
 }
 
 /// What `ip` prints in the container's network namespace.
 #[track_caller]
-pub(super) fn inside(guest: &Guest<'_>, arguments: &str) -> String {
+pub(crate) fn inside(guest: &Guest<'_>, arguments: &str) -> String {
     run("nsenter", &format!("-t {} -n ip {arguments}", guest.oci()["pid"]))
 }
 
 /// The host's links whose names begin like this, sorted.
-pub(super) fn links(stem: &str) -> Vec<String> {
+pub(crate) fn links(stem: &str) -> Vec<String> {
     let entries = fs_err::read_dir("/sys/class/net").unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names.filter(|name| name.starts_with(stem)).collect();
@@ -89,7 +89,7 @@ pub(super) fn links(stem: &str) -> Vec<String> {
 }
 
 #[track_caller]
-pub(super) fn run(program: &str, arguments: &str) -> String {
+pub(crate) fn run(program: &str, arguments: &str) -> String {
     let output = Command::new(program).args(arguments.split(' ')).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments}: {errors}");
