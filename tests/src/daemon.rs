@@ -52,6 +52,11 @@ impl Builder {
         self
     }
 
+    /// Where the daemon will be.
+    pub fn root(&self) -> PathBuf {
+        self.folder.path().canonicalize().unwrap()
+    }
+
     /// Put a file below the root before the daemon looks.
     pub fn file(self, path: &str, content: &str) -> Self {
         let path = self.folder.path().join(path);
@@ -62,7 +67,7 @@ impl Builder {
 
     pub fn start(self) -> Daemon {
         // The kernel's lists show paths without links.
-        let root = self.folder.path().canonicalize().unwrap();
+        let root = self.root();
         let mut daemon = Daemon {
             _folder: self.folder,
             root,
