@@ -149,6 +149,7 @@ mod tests {
         "config.toml: line 2: '^(x$' is no regular expression"
     )]
     #[case::rule_without_runtime("[[runtime.rule]]\nvmid = \"1\"", "missing field `runtime`")]
+    #[case::relative_pct("[runtime]\npct = \"pct\"", "line 2: pct = ")]
     #[case::relative_lxc("[runtime]\nlxc-start = \"lxc-start\"", "line 2: lxc-start = ")]
     fn refuses_and_names(#[case] text: &str, #[case] named: &str) {
         let message = parse(text).unwrap_err().to_string();

@@ -30,6 +30,7 @@ mod note;
 mod operation;
 mod pending;
 mod plan;
+mod pve;
 mod reassign;
 mod recover;
 mod recovered;
@@ -116,9 +117,9 @@ impl Guests {
             tracing::error!(error = %err, "cannot make the folders of storage 'local': {err}");
         }
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let supervised = Supervised::new(monitor.clone(), root.clone());
+        let supervised = Supervised::new(monitor.clone(), root.clone(), choice.pct.is_some());
         Self(Arc::new(Inner {
-            runtimes: Runtimes::new(&supervised, &choice),
+            runtimes: Runtimes::new(&supervised, &choice, &root, &tasks),
             supervised,
             choice,
             monitor,

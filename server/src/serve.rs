@@ -22,6 +22,7 @@ use crate::config::{Config, ConfigError};
 use crate::listen::{Listener, Server};
 use crate::pveproxy::{PveProxy, Settings, SettingsError, on_pve};
 use crate::router::router;
+use crate::runtime::pct;
 use crate::scheduler;
 use crate::tls::{self, TlsError};
 
@@ -104,7 +105,11 @@ pub async fn serve(options: Options) -> Result<(), StartError> {
     let pveproxy = Settings::of(config.pveproxy.as_ref(), &root, &node)?;
     let pveproxy = pveproxy.map(|settings| PveProxy::new(&settings)).transpose()?;
     let monitor = monitor(options.monitor.clone().or(config.monitor));
-    let app = App::beside(pveproxy, root.clone(), node, monitor, config.runtime);
+    let mut runtime = config.runtime;
+    if runtime.pct.is_none() && on_pve(&root) {
+        runtime.pct = Some(PathBuf::from(pct::PROGRAM));
+    }
+    let app = App::beside(pveproxy, root.clone(), node, monitor, runtime);
 
     let usual = || (!on_pve(app.root())).then_some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8006)));
     let network = match options.listen.or(config.listen).or_else(usual) {

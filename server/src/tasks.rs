@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use openapi::{AuthId, InvalidUpid, NodeName, Upid};
 use pve_integration::layout::Root;
-use pve_integration::tasks::{Filter, List, LogPage, TaskDir};
+use pve_integration::tasks::{Filter, List, LogPage, TaskDir, process};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -155,6 +155,22 @@ impl Tasks {
     /// Reads files, so not for an async thread.
     pub fn list(&self, filter: &Filter) -> io::Result<List> {
         self.0.dir.list(filter)
+    }
+
+    /// The task whose worker is a child of this process: that which a command of PVE's works as.
+    /// Reads files, so not for an async thread.
+    pub(crate) fn of_parent(&self, pid: u32) -> Option<Upid> {
+        let active = self.0.dir.active().ok()?;
+        let ours = |upid: &Upid| {
+            let worker = process(upid.pid());
+            worker.is_some_and(|worker| worker.start == upid.pstart() && worker.parent == pid)
+        };
+        active.into_iter().map(|entry| entry.upid).find(ours)
+    }
+
+    /// Kill what is left of another program's task.
+    pub(crate) fn kill(&self, upid: &Upid) -> Result<(), TaskError> {
+        worker::kill_elsewhere(upid)
     }
 
     /// Tell a task to end, and wait for it as long as PVE does. That it has ended before is no error.

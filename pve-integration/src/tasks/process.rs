@@ -12,6 +12,7 @@ pub struct Process {
     /// Field 22: clock ticks since boot.
     pub start: u64,
     pub zombie: bool,
+    pub parent: u32,
     pub group: u32,
 }
 
@@ -36,9 +37,10 @@ fn parse(stat: &[u8]) -> Option<Process> {
     let rest = std::ffi::OsStr::from_bytes(stat.get(close + 1..)?).to_str()?;
     let mut fields = rest.split_ascii_whitespace(); // the first is field 3
     let zombie = fields.next()? == "Z";
-    let group = fields.nth(1)?.parse().ok()?;
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
     let start = fields.nth(16)?.parse().ok()?;
-    Some(Process { pid, start, zombie, group })
+    Some(Process { pid, start, zombie, parent, group })
 }
 
 /// PVE's `check_process_running`.
@@ -55,7 +57,8 @@ mod tests {
         let stat = b"148 (a) b (c) S 1 77 148 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 326212 9 10\n";
         let process = parse(stat).unwrap();
 
-        assert_eq!((process.pid, process.start, process.group), (148, 326_212, 77));
+        assert_eq!((process.pid, process.start), (148, 326_212));
+        assert_eq!((process.parent, process.group), (1, 77));
         assert!(!process.zombie && parse(b"1 (x Z").is_none() && parse(b"").is_none());
     }
 

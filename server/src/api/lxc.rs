@@ -106,6 +106,7 @@ struct DestroyParams {
     force: Option<u8>,
     #[serde(rename = "destroy-unreferenced-disks")]
     unreferenced: Option<u8>,
+    purge: Option<u8>,
 }
 
 /// Destroy a container and its volumes.
@@ -121,6 +122,10 @@ async fn destroy(
     guest: GuestPath,
     Params(params): Params<DestroyParams>,
 ) -> Result<Data<Upid>, ApiError> {
-    let how = Destroy { force: is_set(params.force), unreferenced: is_set(params.unreferenced) };
+    let how = Destroy {
+        force: is_set(params.force),
+        unreferenced: is_set(params.unreferenced),
+        purge: is_set(params.purge),
+    };
     Ok(Data::new(app.guests().destroy(guest.vmid, how, caller.auth()).await?))
 }

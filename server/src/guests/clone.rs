@@ -17,7 +17,8 @@ use super::journal::Journal;
 use super::note::Note as _;
 use super::operation::{Operation, copy};
 use super::volumes::Storages;
-use super::{GuestError, Guests, net, snapshot};
+use super::{GuestError, Guests, net, pve, snapshot};
+use crate::runtime::pct::PctCall;
 use crate::tasks::TaskLog;
 
 /// What is not the new container's.
@@ -35,8 +36,8 @@ pub(crate) struct CloneRequest {
     pub(crate) description: Option<String>,
     /// A pool that is there.
     pub(crate) pool: Option<String>,
-    /// A limit of bandwidth was asked for.
-    pub(crate) limited: bool,
+    /// KiB a second.
+    pub(crate) bwlimit: Option<f64>,
 }
 
 /// What there is to do.
@@ -46,6 +47,8 @@ pub(crate) struct ClonePlan {
     /// Without the disks.
     config: ContainerConfig,
     disks: Vec<Copied>,
+    /// PVE makes it, and says itself what it cannot copy.
+    pves: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +64,7 @@ impl ClonePlan {
         request: CloneRequest,
         source: &ContainerConfig,
         running: bool,
+        pves: bool,
     ) -> Result<Self, GuestError> {
         let full = request.full.unwrap_or(!source.template());
         if request.storage.is_some() && !full {
@@ -76,15 +80,16 @@ impl ClonePlan {
                 let volume = match MountPoint::parse(key, value).map_err(GuestError::value)?.source
                 {
                     MountSource::Volume(volume) => volume,
+                    MountSource::Bind(_) | MountSource::Device(_) if pves => continue,
                     MountSource::Bind(_) => return Err(cannot_clone(key, "bind")),
                     MountSource::Device(_) => return Err(cannot_clone(key, "device")),
                 };
-                if !full {
+                if !full && !pves {
                     return Err(GuestError::die(format!(
                         "Linked clone feature for '{volume}' is not available"
                     )));
                 }
-                if running && request.snapshot.is_none() {
+                if running && !pves && request.snapshot.is_none() {
                     return Err(GuestError::die(
                         "Full clone of a running container is only possible from a snapshot",
                     ));
@@ -109,7 +114,26 @@ impl ClonePlan {
                 config.set(key, value.as_str());
             }
         }
-        Ok(Self { request, config, disks })
+        Ok(Self { request, config, disks, pves })
+    }
+
+    /// KiB a second; 0 for no limit.
+    pub(crate) fn limited_to(&mut self, limit: Option<f64>) {
+        self.request.bwlimit = limit;
+    }
+
+    fn call(self) -> PctCall {
+        let CloneRequest { source, target, full, bwlimit, .. } = self.request;
+        let options = pve::options([
+            ("snapname", self.request.snapshot),
+            ("storage", self.request.storage.map(|storage| storage.to_string())),
+            ("full", full.map(|full| u8::from(full).to_string())),
+            ("hostname", self.request.hostname),
+            ("description", self.request.description),
+            ("pool", self.request.pool),
+            ("bwlimit", bwlimit.map(|limit| limit.to_string())),
+        ]);
+        PctCall::Clone { vmid: source, to: target, options }
     }
 
     /// Those that get a volume.
@@ -132,15 +156,24 @@ fn cannot_clone(key: &str, kind: &str) -> GuestError {
 
 impl Guests {
     /// That a storage is there and in use.
-    pub(crate) async fn require_storage(&self, storage: StorageId) -> Result<(), GuestError> {
+    pub(crate) async fn require_storage(
+        &self,
+        source: Vmid,
+        storage: StorageId,
+    ) -> Result<(), GuestError> {
+        let pves = self.is_pves(source).await?;
         self.blocking(move |guests| {
             let known = Storages::read(&guests.0.root, &guests.0.node)?;
+            if pves {
+                return Ok(known.section(&storage).map(drop)?);
+            }
             Ok(known.require(&storage).map(drop)?)
         })
         .await
     }
 
     pub(crate) async fn plan_clone(&self, request: CloneRequest) -> Result<ClonePlan, GuestError> {
+        let pves = self.is_pves(request.source).await?;
         self.blocking(move |guests| {
             let entry = guests.read(request.source)?;
             check_lock(&entry.config, &[])?;
@@ -149,7 +182,7 @@ impl Guests {
                 return Err(GuestError::Taken { kind, vmid, node });
             }
             let running = guests.is_running(request.source)?;
-            ClonePlan::new(request, &entry.config, running)
+            ClonePlan::new(request, &entry.config, running, pves)
         })
         .await
     }
@@ -160,6 +193,9 @@ impl Guests {
         who: &AuthId,
     ) -> Result<Upid, GuestError> {
         let (source, target) = (plan.request.source, plan.request.target);
+        if plan.pves {
+            return self.pct_task("vzclone", source, who, plan.call());
+        }
         let reserved = plan.clone();
         let (operation, journal) =
             self.blocking(move |guests| guests.reserve_clone(&reserved)).await?;
@@ -219,7 +255,7 @@ impl Guests {
     ) -> Result<(), GuestError> {
         let (source, target) = (plan.request.source, plan.request.target);
         let pool = plan.request.pool.clone();
-        if plan.request.limited {
+        if plan.request.bwlimit.is_some_and(|limit| limit > 0.0) {
             log.warn("bwlimit: copies on this host are not limited");
         }
         log.line(format!("creating a clone of container {source} with ID {target}"));
@@ -249,7 +285,7 @@ impl Guests {
         log: &TaskLog,
         cancel: &CancellationToken,
     ) -> Result<ContainerConfig, GuestError> {
-        let ClonePlan { request, mut config, disks } = plan;
+        let ClonePlan { request, mut config, disks, .. } = plan;
         let storages = Storages::read(&self.0.root, &self.0.node)?;
         for disk in disks {
             log.line(format!("create full clone of mountpoint {} ({})", disk.key, disk.volume));
@@ -322,12 +358,12 @@ mod tests {
             hostname: None,
             description: None,
             pool: None,
-            limited: false,
+            bwlimit: None,
         }
     }
 
     fn plan(request: CloneRequest, running: bool) -> Result<ClonePlan, GuestError> {
-        ClonePlan::new(request, &ContainerConfig::parse(SOURCE), running)
+        ClonePlan::new(request, &ContainerConfig::parse(SOURCE), running, false)
     }
 
     #[test]
@@ -383,7 +419,7 @@ mod tests {
     #[test]
     fn a_bind_mount_cannot_be_copied() {
         let config = ContainerConfig::parse(b"mp3: /srv,mp=/srv\n");
-        let err = ClonePlan::new(request(), &config, false).unwrap_err();
+        let err = ClonePlan::new(request(), &config, false, false).unwrap_err();
         assert_eq!(err.to_string(), "unable to clone mountpoint 'mp3' (type bind)");
     }
 }

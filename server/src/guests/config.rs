@@ -60,10 +60,13 @@ impl Guests {
         change: Change,
         digest: Option<String>,
     ) -> Result<(), GuestError> {
+        if self.is_pves(vmid).await? {
+            return self.change_by_pct(vmid, change, digest).await;
+        }
         self.blocking(move |guests| guests.change_blocking(vmid, &change, digest.as_deref())).await
     }
 
-    fn change_blocking(
+    pub(super) fn change_blocking(
         &self,
         vmid: Vmid,
         change: &Change,

@@ -11,6 +11,7 @@ use super::change::{check_protection, is_indexed, is_owned};
 use super::config::check_lock;
 use super::volumes::Storages;
 use super::{GuestError, Guests};
+use crate::runtime::pct::PctCall;
 use crate::tasks::TaskLog;
 
 /// Left by a destroy that did not come to its end, so the next may go on.
@@ -22,6 +23,8 @@ pub(crate) struct Destroy {
     pub(crate) force: bool,
     /// Volumes of this number that the config does not name.
     pub(crate) unreferenced: bool,
+    /// Also what PVE's jobs and HA say of it.
+    pub(crate) purge: bool,
 }
 
 impl Guests {
@@ -35,6 +38,11 @@ impl Guests {
         check(&entry.config, vmid)?;
         if !how.force && self.is_running_now(vmid).await? {
             return Err(GuestError::DestroyRunning(vmid));
+        }
+        if self.is_pves(vmid).await? {
+            let Destroy { force, unreferenced, purge } = how;
+            let call = PctCall::Destroy { vmid, force, unreferenced, purge };
+            return self.destroy_by_pct(vmid, who, call);
         }
         let guests = self.clone();
         self.task("vzdestroy", vmid, who, move |log, _| async move {

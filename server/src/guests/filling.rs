@@ -48,6 +48,12 @@ impl Filling {
         self.bwlimit = kib_a_second;
     }
 
+    /// What a new system gets: a password, and keys.
+    pub(super) fn secrets(&self) -> (Option<SecretString>, Option<String>) {
+        let keys = self.ssh_keys.clone().filter(|keys| !matches!(keys.as_str(), "" | "0"));
+        (self.password.clone(), keys)
+    }
+
     /// Of what only a new system gets, what was asked for.
     pub(super) fn for_new_systems(&self) -> Vec<&'static str> {
         let given =

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::check_lock;
 use super::{GuestError, Guests};
 use crate::runtime::Shutdown;
+use crate::runtime::pct::PctCall;
 use crate::tasks::TaskLog;
 
 /// What PVE waits for a clean shutdown by default.
@@ -54,6 +55,10 @@ impl Guests {
         log: &TaskLog,
         cancel: &CancellationToken,
     ) -> Result<(), GuestError> {
+        if self.is_pves(vmid).await? {
+            let call = PctCall::Start { vmid, skiplock: how.skiplock };
+            return self.pct(&call, log, cancel).await;
+        }
         let task_log = log.clone();
         self.blocking(move |guests| guests.prepare_start(vmid, how, &task_log)).await?;
         for warning in self.blocking(move |guests| guests.unenforced(vmid)).await? {
@@ -112,11 +117,14 @@ impl Guests {
     ) -> Result<Upid, GuestError> {
         self.require_running(vmid).await?;
         let guests = self.clone();
-        self.task("vzstop", vmid, who, move |log, _| async move {
+        self.task("vzstop", vmid, who, move |log, cancel| async move {
             if how.overrule_shutdown {
                 guests.overrule_shutdowns(vmid, &log).await?;
             }
             let skiplock = how.skiplock;
+            if guests.is_pves(vmid).await? {
+                return guests.pct(&PctCall::Stop { vmid, skiplock }, &log, &cancel).await;
+            }
             guests.blocking(move |guests| guests.check_unlocked(vmid, TOLERATED, skiplock)).await?;
             guests.0.supervised.stop(vmid).await?;
             guests.apply_after_stop(vmid, &log).await;
@@ -135,6 +143,11 @@ impl Guests {
         self.require_running(vmid).await?;
         let guests = self.clone();
         self.task("vzshutdown", vmid, who, move |log, cancel| async move {
+            if guests.is_pves(vmid).await? {
+                return guests
+                    .pct(&PctCall::Shutdown { vmid, timeout, force }, &log, &cancel)
+                    .await;
+            }
             guests.shutdown_now(vmid, timeout, force, &cancel).await?;
             guests.apply_after_stop(vmid, &log).await;
             Ok(())
@@ -180,6 +193,9 @@ impl Guests {
         }
         let guests = self.clone();
         self.task("vzreboot", vmid, who, move |log, cancel| async move {
+            if guests.is_pves(vmid).await? {
+                return guests.pct(&PctCall::Reboot { vmid, timeout }, &log, &cancel).await;
+            }
             guests.shutdown_now(vmid, timeout, true, &cancel).await?;
             guests.start_now(vmid, Start::default(), &log, &cancel).await
         })
@@ -188,14 +204,17 @@ impl Guests {
     pub(crate) async fn suspend(&self, vmid: Vmid, who: &AuthId) -> Result<Upid, GuestError> {
         self.require_running(vmid).await?;
         let guests = self.clone();
-        self.task("vzsuspend", vmid, who, move |_, _| async move {
+        self.task("vzsuspend", vmid, who, move |log, cancel| async move {
+            if guests.is_pves(vmid).await? {
+                return guests.pct(&PctCall::Suspend { vmid }, &log, &cancel).await;
+            }
             guests.blocking(move |guests| guests.check_unlocked(vmid, &[], false)).await?;
             Ok(guests.0.supervised.suspend(vmid).await?)
         })
     }
 
     /// PVE brings back a checkpoint, so it refuses a running container; ours stays in memory and
-    /// only one that stands still can go on.
+    /// only one that stands still can go on, PVE's among them if something else froze it.
     pub(crate) async fn resume(&self, vmid: Vmid, who: &AuthId) -> Result<Upid, GuestError> {
         let goes_on = self.blocking(move |guests| {
             Ok(guests.0.running.of(&guests.0.root, vmid).is_some_and(|run| !run.cgroup.frozen()))
@@ -204,8 +223,14 @@ impl Guests {
             return Err(GuestError::AlreadyRunning(vmid));
         }
         let guests = self.clone();
-        self.task("vzresume", vmid, who, move |_, _| async move {
-            guests.require_running(vmid).await?;
+        self.task("vzresume", vmid, who, move |log, cancel| async move {
+            let runs = guests.is_running_now(vmid).await?;
+            if !runs && guests.is_pves(vmid).await? {
+                return guests.pct(&PctCall::Resume { vmid }, &log, &cancel).await;
+            }
+            if !runs {
+                return Err(GuestError::NotRunning(vmid));
+            }
             Ok(guests.0.supervised.resume(vmid).await?)
         })
     }

@@ -14,7 +14,8 @@ use super::disk::with_volume;
 use super::operation::{Operation, named_volumes};
 use super::resize::{check_digest, not_there};
 use super::volumes::Storages;
-use super::{GuestError, Guests};
+use super::{GuestError, Guests, pve};
+use crate::runtime::pct::PctCall;
 use crate::tasks::TaskLog;
 
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Move {
     /// Not to be kept as an unused one.
     pub(crate) delete: bool,
     pub(crate) digest: Option<String>,
+    /// KiB a second.
+    pub(crate) bwlimit: Option<f64>,
 }
 
 impl Guests {
@@ -34,6 +37,17 @@ impl Guests {
         request: Move,
         who: &AuthId,
     ) -> Result<Upid, GuestError> {
+        if self.is_pves(vmid).await? {
+            let Move { disk, storage, delete, digest, bwlimit } = request;
+            let options = [
+                ("delete", delete.then(|| "1".to_owned())),
+                ("digest", digest),
+                ("bwlimit", bwlimit.map(|limit| limit.to_string())),
+            ];
+            let options = pve::options(options);
+            let call = PctCall::Move { vmid, disk, storage, options };
+            return self.pct_task("move_volume", vmid, who, call);
+        }
         let wanted = request.clone();
         let begun = self.blocking(move |guests| guests.begin_move(vmid, &wanted)).await?;
         let (operation, volume) = match begun {
@@ -176,7 +190,7 @@ mod tests {
     #[case::snapshots("rootfs", true, "move a volume with snapshots and delete the source")]
     fn refuses(#[case] disk: &str, #[case] delete: bool, #[case] message: &str) {
         let storage = "other".parse().unwrap();
-        let request = Move { disk: disk.to_owned(), storage, delete, digest: None };
+        let request = Move { disk: disk.to_owned(), storage, delete, digest: None, bwlimit: None };
         let err = movable(&ContainerConfig::parse(CONFIG), &request).unwrap_err().to_string();
         assert!(err.ends_with(message), "{err}");
     }
@@ -187,7 +201,7 @@ mod tests {
     #[case("mp1", true)]
     fn takes(#[case] disk: &str, #[case] delete: bool) {
         let storage = "other".parse().unwrap();
-        let request = Move { disk: disk.to_owned(), storage, delete, digest: None };
+        let request = Move { disk: disk.to_owned(), storage, delete, digest: None, bwlimit: None };
         movable(&ContainerConfig::parse(CONFIG), &request).unwrap();
     }
 }

@@ -3,13 +3,16 @@
 
 use openapi::{AuthId, StorageId, Upid, Vmid, VolumeId};
 use pve_integration::ct_config::{ContainerConfig, Locked, MountPoint, MountSource};
+use tokio_util::sync::CancellationToken;
 
 use super::change::is_indexed;
 use super::config::check_lock;
 use super::disk::print;
 use super::operation::named_volumes;
+use super::pve::{self, storage_at};
 use super::volumes::Storages;
 use super::{GuestError, Guests};
+use crate::runtime::pct::PctCall;
 use crate::tasks::TaskLog;
 
 #[derive(Clone, Debug)]
@@ -25,6 +28,15 @@ pub(crate) struct Reassign {
 }
 
 impl Reassign {
+    fn call(&self) -> PctCall {
+        let options = pve::options([
+            ("digest", self.digest.clone()),
+            ("target-digest", self.target_digest.clone()),
+        ]);
+        let (disk, key) = (self.volume.clone(), self.target_volume.clone());
+        PctCall::Reassign { vmid: self.vmid, disk, to: self.target, key, options }
+    }
+
     fn check_keys(&self) -> Result<(), GuestError> {
         let Self { volume, target_volume, .. } = self;
         if volume == "rootfs" || target_volume == "rootfs" {
@@ -84,6 +96,7 @@ fn check_digest(vmid: Vmid, given: Option<&str>, is: &str) -> Result<(), GuestEr
 impl Guests {
     /// The storage whose rights are asked for, if the move may be made.
     pub(crate) async fn check_reassign(&self, what: Reassign) -> Result<StorageId, GuestError> {
+        let pves = self.is_reassigned_by_pct(&what).await?;
         self.blocking(move |guests| {
             what.check_keys()?;
             let taken = guests.taken()?;
@@ -95,6 +108,9 @@ impl Guests {
             let (source, target) = (guests.read(what.vmid)?, guests.read(what.target)?);
             check_digest(what.vmid, what.digest.as_deref(), source.digest.as_str())?;
             check_digest(what.target, what.target_digest.as_deref(), target.digest.as_str())?;
+            if pves {
+                return storage_at(&source.config, &what.volume);
+            }
             let volume = what.check(&source.config, &target.config)?;
             guests.check_movable(&what, &volume)?;
             Ok(volume.storage().clone())
@@ -120,10 +136,21 @@ impl Guests {
         let Reassign { vmid, volume, target, target_volume, .. } = &what;
         let id = format!("{vmid}-{volume}>{target}-{target_volume}");
         let guests = self.clone();
-        let work = move |log: TaskLog, _| async move {
+        let work = move |log: TaskLog, cancel: CancellationToken| async move {
+            if guests.is_reassigned_by_pct(&what).await? {
+                return guests.pct(&what.call(), &log, &cancel).await;
+            }
             guests.blocking(move |guests| guests.reassign_now(&what, &log)).await
         };
         Ok(self.0.tasks.spawn("move_volume", &id, who, work)?)
+    }
+
+    async fn is_reassigned_by_pct(&self, what: &Reassign) -> Result<bool, GuestError> {
+        // One that is not there is told of by its name.
+        if self.read(what.vmid).is_err() || self.read(what.target).is_err() {
+            return Ok(false);
+        }
+        Ok(self.is_pves(what.vmid).await? || self.is_pves(what.target).await?)
     }
 
     /// The new name is written before the old one goes, so that each moment has a config that names

@@ -79,6 +79,15 @@ impl Guests {
     /// A container ended, whoever wanted it: what waited for that is applied, and one that rebooted
     /// is started again.
     async fn after_end(&self, vmid: Vmid) {
+        match self.is_pves(vmid).await {
+            Ok(false) => {}
+            // It has hooks of its own for that.
+            Ok(true) => return,
+            Err(err) => {
+                tracing::error!(guest.vmid = %vmid, error = %err, "after the end of CT {vmid}: {err}");
+                return;
+            }
+        }
         let rebooted = self.blocking(move |guests| {
             let warn = |text: &str| tracing::warn!(guest.vmid = %vmid, "CT {vmid}: {text}");
             guests.apply_stopped(vmid, warn)?;

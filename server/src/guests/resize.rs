@@ -1,5 +1,7 @@
 //! Making a disk larger, and nothing smaller. As `resize_vm` of pve-container's `PVE/API2/LXC.pm`.
 
+use std::fmt;
+
 use openapi::property_string::parse_size;
 use openapi::{AuthId, StorageId, Upid, Vmid, VolumeId};
 use pve_integration::ct_config::{ConfigError, ContainerConfig, MountPoint, MountSource};
@@ -7,8 +9,10 @@ use pve_integration::ct_config::{ConfigError, ContainerConfig, MountPoint, Mount
 use super::change::is_owned;
 use super::config::check_lock;
 use super::disk::with_volume;
+use super::pve::storage_at;
 use super::volumes::Storages;
 use super::{GuestError, Guests};
+use crate::runtime::pct::PctCall;
 use crate::tasks::TaskLog;
 
 /// A request: `disk` is a key of the config.
@@ -23,6 +27,16 @@ pub(crate) struct Resize {
 pub(crate) enum Size {
     To(u64),
     By(u64),
+}
+
+/// In bytes, as PVE takes it as well.
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::To(bytes) => write!(f, "{bytes}"),
+            Self::By(bytes) => write!(f, "+{bytes}"),
+        }
+    }
 }
 
 impl Size {
@@ -66,6 +80,9 @@ impl Guests {
     ) -> Result<StorageId, GuestError> {
         let entry = self.entry(vmid).await?;
         check_lock(&entry.config, &[])?;
+        if self.is_pves(vmid).await? {
+            return storage_at(&entry.config, &disk);
+        }
         volume(&entry.config, &disk, vmid).map(|(volume, ..)| volume.storage().clone())
     }
 
@@ -75,6 +92,11 @@ impl Guests {
         request: Resize,
         who: &AuthId,
     ) -> Result<Upid, GuestError> {
+        if self.is_pves(vmid).await? {
+            let Resize { disk, size, digest } = request;
+            let call = PctCall::Resize { vmid, disk, size: size.to_string(), digest };
+            return self.pct_task("resize", vmid, who, call);
+        }
         let early = request.clone();
         self.blocking(move |guests| {
             let entry = guests.read(vmid)?;

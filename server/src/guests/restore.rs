@@ -8,7 +8,7 @@
 //! `undo_create` leads back, for the next daemon as for this one; from then on only forward, and
 //! `settle_replaced` is that way.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use openapi::{Upid, Vmid, VolumeId};
 use pve_integration::ct_config::{ConfigError, ContainerConfig, Locked};
@@ -57,10 +57,10 @@ pub(crate) struct Restore {
 }
 
 /// What an archive tells of the container in it.
-struct Backup {
+pub(super) struct Backup {
     path: PathBuf,
-    config: ContainerConfig,
-    firewall: Option<Vec<u8>>,
+    pub(super) config: ContainerConfig,
+    pub(super) firewall: Option<Vec<u8>>,
 }
 
 impl Guests {
@@ -220,7 +220,11 @@ impl Guests {
         None
     }
 
-    fn read_backup(&self, archive: &Archive, log: &TaskLog) -> Result<Backup, GuestError> {
+    pub(super) fn read_backup(
+        &self,
+        archive: &Archive,
+        log: &TaskLog,
+    ) -> Result<Backup, GuestError> {
         let path = Storages::read(&self.0.root, &self.0.node)?.archive(archive)?;
         let find = |names: &[&str]| {
             let file = fs_err::File::open(&path).map_err(|err| GuestError::io("archive", err))?;
@@ -347,6 +351,12 @@ impl Guests {
         }
         self.end_journal(vmid)
     }
+}
+
+/// That of a backup, if it can be read.
+pub(super) fn backup_config(path: &Path) -> Option<ContainerConfig> {
+    let (_, bytes) = images::find(fs_err::File::open(path).ok()?, &[CONFIG], LARGEST).ok()??;
+    Some(ContainerConfig::parse(&bytes))
 }
 
 /// The journal of a restore that has all ready.

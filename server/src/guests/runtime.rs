@@ -60,7 +60,12 @@ impl Guests {
 
     /// As recorded, else as a start would choose.
     pub(super) fn choice(&self, vmid: Vmid) -> Result<Choice, GuestError> {
-        let oci = self.oci_config(vmid)?.unwrap_or_default();
+        let oci = self.oci_config(vmid)?;
+        if oci.is_none() && self.0.runtimes.pct().is_some() {
+            // PVE made it, or will: no rule of ours takes a container from it.
+            return Ok(Choice { runtime: RuntimeKind::Lxc, by: ChosenBy::Auto });
+        }
+        let oci = oci.unwrap_or_default();
         if let Some(runtime) = recorded(vmid, &oci)? {
             return Ok(Choice { runtime, by: oci.chosen_by() });
         }
@@ -68,7 +73,7 @@ impl Guests {
     }
 
     /// By rule, else by what the container is.
-    fn choose(&self, vmid: Vmid, config: &ContainerConfig, oci: &OciConfig) -> Choice {
+    pub(super) fn choose(&self, vmid: Vmid, config: &ContainerConfig, oci: &OciConfig) -> Choice {
         let subject = Subject {
             vmid,
             hostname: config.hostname().unwrap_or_default(),
@@ -137,7 +142,9 @@ impl Guests {
             Err(err) => return Err(err.into()),
         };
         let Some(reason) = self.unusable(runtime).await else { return Err(failed.into()) };
-        if by == ChosenBy::Request {
+        // PVE would not know that somebody else runs its container.
+        let pves = runtime == RuntimeKind::Lxc && self.0.runtimes.pct().is_some();
+        if by == ChosenBy::Request || pves {
             return Err(RuntimeError::Unusable(reason).into());
         }
         let other = match runtime {
@@ -145,9 +152,15 @@ impl Guests {
             RuntimeKind::Lxc => RuntimeKind::Crun,
         };
         if let Some(also) = self.unusable(other).await {
-            return Err(RuntimeError::Neither(reasons([(runtime, reason), (other, also)])).into());
+            let on_pve = self.0.runtimes.pct().is_some();
+            let both = reasons([(runtime, reason), (other, also)], on_pve);
+            return Err(RuntimeError::Neither(both).into());
         }
         log.warn(format!("{runtime} cannot be used, starting under {other}: {reason}"));
+        if other == RuntimeKind::Lxc {
+            // Or the service that PVE starts would run our monitor once more.
+            self.blocking(move |guests| guests.keep_unit(vmid, false)).await?;
+        }
         Ok(self.0.runtimes.of(other).start(vmid, log, cancel).await?)
     }
 
@@ -163,17 +176,18 @@ fn recorded(vmid: Vmid, oci: &OciConfig) -> Result<Option<RuntimeKind>, GuestErr
 }
 
 /// What brings each of them.
-fn package(runtime: RuntimeKind) -> &'static str {
+fn package(runtime: RuntimeKind, on_pve: bool) -> &'static str {
     match runtime {
         RuntimeKind::Crun => "proxmox-lxcri",
+        RuntimeKind::Lxc if on_pve => "pve-container",
         RuntimeKind::Lxc => "lxc",
     }
 }
 
 /// A reason that names a package already has the better advice.
-fn reasons(all: [(RuntimeKind, String); 2]) -> String {
+fn reasons(all: [(RuntimeKind, String); 2], on_pve: bool) -> String {
     let one = |(runtime, reason): (RuntimeKind, String)| {
-        let package = package(runtime);
+        let package = package(runtime, on_pve);
         if reason.contains("install the package") {
             format!("{runtime} ({package}): {reason}")
         } else {

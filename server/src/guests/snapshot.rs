@@ -19,6 +19,7 @@ use super::operation::{Operation, copy};
 use super::view::{self, Values};
 use super::volumes::Storages;
 use super::{GuestError, Guests};
+use crate::runtime::pct::PctCall;
 use crate::tasks::TaskLog;
 
 /// What the section of a snapshot does not take over.
@@ -113,6 +114,10 @@ impl Guests {
         }
         let guests = self.clone();
         self.task("vzsnapshot", vmid, who, move |log, cancel| async move {
+            if guests.is_pves(vmid).await? {
+                let call = PctCall::Snapshot { vmid, name, description };
+                return guests.pct(&call, &log, &cancel).await;
+            }
             let (new, operation) = (name.clone(), Operation::new("snapshot"));
             let begun = operation.clone();
             let volumes = guests
@@ -226,7 +231,11 @@ impl Guests {
         who: &AuthId,
     ) -> Result<Upid, GuestError> {
         let guests = self.clone();
-        self.task("vzdelsnapshot", vmid, who, move |log, _| async move {
+        self.task("vzdelsnapshot", vmid, who, move |log, cancel| async move {
+            if guests.is_pves(vmid).await? {
+                let call = PctCall::DeleteSnapshot { vmid, name, force };
+                return guests.pct(&call, &log, &cancel).await;
+            }
             guests
                 .blocking(move |guests| guests.delete_snapshot_now(vmid, &name, force, &log))
                 .await
@@ -272,6 +281,10 @@ impl Guests {
     ) -> Result<Upid, GuestError> {
         let guests = self.clone();
         self.task("vzrollback", vmid, who, move |log, cancel| async move {
+            if guests.is_pves(vmid).await? {
+                let call = PctCall::Rollback { vmid, name, start };
+                return guests.pct(&call, &log, &cancel).await;
+            }
             guests.rollback_now(vmid, &name, &log, &cancel).await?;
             if start {
                 guests.start_now(vmid, Start::default(), &log, &cancel).await?;

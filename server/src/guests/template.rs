@@ -11,6 +11,7 @@ use super::note::Note as _;
 use super::operation::Operation;
 use super::volumes::Storages;
 use super::{GuestError, Guests};
+use crate::runtime::pct::PctCall;
 
 /// Renaming takes no time; whatever takes longer goes on without the client.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -24,8 +25,11 @@ impl Guests {
         })
         .await?;
         let (guests, (end, ended)) = (self.clone(), tokio::sync::oneshot::channel::<()>());
-        self.task("vztemplate", vmid, who, move |_, _| async move {
+        self.task("vztemplate", vmid, who, move |log, cancel| async move {
             let _end = end;
+            if guests.is_pves(vmid).await? {
+                return guests.pct(&PctCall::Template { vmid }, &log, &cancel).await;
+            }
             guests.blocking(move |guests| guests.make_template_now(vmid)).await
         })?;
         // Nobody is told which task to wait for, so who reads the config next expects a template.

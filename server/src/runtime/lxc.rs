@@ -121,7 +121,7 @@ mod tests {
             fs_err::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
             fs_err::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
         }
-        Lxc::new(Supervised::new(monitor, root), Some(program))
+        Lxc::new(Supervised::new(monitor, root, false), Some(program))
     }
 
     #[tokio::test]

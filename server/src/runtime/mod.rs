@@ -5,24 +5,28 @@
 mod crun;
 mod lxc;
 mod monitor;
+pub(crate) mod pct;
 mod report;
 pub(crate) mod rules;
 mod supervised;
 mod units;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use openapi::Vmid;
+use pve_integration::layout::Root;
 use pve_integration::oci_config::RuntimeKind;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::tasks::TaskLog;
+use crate::tasks::{TaskLog, Tasks};
 
 use crun::Crun;
 use lxc::Lxc;
 pub(crate) use monitor::{ArchiveJob, Monitor, Said, Unpacking};
+use pct::Pct;
 pub(crate) use rules::Settings;
 pub(crate) use supervised::Supervised;
 
@@ -47,25 +51,42 @@ pub(crate) trait Runtime: Send + Sync {
 pub(crate) struct Runtimes {
     crun: Crun,
     lxc: Lxc,
+    /// What `lxc` means on a PVE node.
+    pct: Option<Pct>,
 }
 
 impl Runtimes {
-    pub(crate) fn new(supervised: &Supervised, settings: &Settings) -> Self {
+    pub(crate) fn new(
+        supervised: &Supervised,
+        settings: &Settings,
+        root: &Root,
+        tasks: &Tasks,
+    ) -> Self {
         let lxc = Lxc::new(supervised.clone(), settings.lxc_start.clone());
-        Self { crun: Crun::new(supervised.clone()), lxc }
+        let pct = settings.pct.clone().map(|program| Pct::new(program, root, tasks.clone()));
+        Self { crun: Crun::new(supervised.clone()), lxc, pct }
     }
 
     /// The only function that knows which runtimes there are.
     pub(crate) fn of(&self, kind: RuntimeKind) -> &dyn Runtime {
-        match kind {
-            RuntimeKind::Crun => &self.crun,
-            RuntimeKind::Lxc => &self.lxc,
+        match (kind, &self.pct) {
+            (RuntimeKind::Crun, _) => &self.crun,
+            (RuntimeKind::Lxc, Some(pct)) => pct,
+            (RuntimeKind::Lxc, None) => &self.lxc,
         }
+    }
+
+    /// On a PVE node, where what LXC runs is PVE's own.
+    pub(crate) fn pct(&self) -> Option<&Pct> {
+        self.pct.as_ref()
     }
 
     /// Whether LXC is there at all. Looked up anew each time: a package may come and go.
     pub(crate) fn has_lxc(&self) -> bool {
-        self.lxc.program().is_ok()
+        match &self.pct {
+            Some(pct) => pct.check().is_ok(),
+            None => self.lxc.program().is_ok(),
+        }
     }
 }
 
@@ -94,6 +115,9 @@ pub(crate) enum RuntimeError {
     /// The supervisor's own last words.
     #[error("{0}")]
     Failed(String),
+    /// What PVE has against each parameter.
+    #[error("Parameter verification failed.{}", in_a_line(.0))]
+    Parameters(BTreeMap<String, String>),
     #[error("container did not start within {} seconds", .0.as_secs())]
     StartTimeout(Duration),
     #[error("container did not stop")]
@@ -106,6 +130,10 @@ pub(crate) enum RuntimeError {
     Signal(Vmid, #[source] rustix::io::Errno),
     #[error("{what}: {source}")]
     Io { what: String, source: std::io::Error },
+}
+
+fn in_a_line(parameters: &BTreeMap<String, String>) -> String {
+    parameters.iter().map(|(name, complaint)| format!(" {name}: {complaint}")).collect()
 }
 
 impl RuntimeError {

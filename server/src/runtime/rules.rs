@@ -1,4 +1,4 @@
-//! `[runtime]` of the settings: where LXC is, and the rules that choose a runtime for a container
+//! `[runtime]` of the settings: where LXC and `pct` are, and the rules that choose a runtime for a container
 //! that nobody asked one for.
 
 use std::ops::Range;
@@ -15,6 +15,7 @@ use toml::Spanned;
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct RawSettings {
     lxc_start: Option<Spanned<PathBuf>>,
+    pct: Option<Spanned<PathBuf>>,
     #[serde(default)]
     rule: Vec<Spanned<RawRule>>,
 }
@@ -33,6 +34,8 @@ struct RawRule {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     pub(crate) lxc_start: Option<PathBuf>,
+    /// PVE's `pct`: this is a PVE node.
+    pub(crate) pct: Option<PathBuf>,
     rules: Vec<Rule>,
 }
 
@@ -66,20 +69,25 @@ pub(crate) struct Mistake {
 
 impl Settings {
     pub(crate) fn check(raw: RawSettings) -> Result<Self, Mistake> {
-        let lxc_start = match raw.lxc_start {
-            Some(path) if path.get_ref().is_relative() => {
-                let reason = format!("lxc-start = {:?} is no absolute path", path.get_ref());
-                return Err(Mistake { at: path.span(), reason });
-            }
-            path => path.map(Spanned::into_inner),
-        };
+        let lxc_start = absolute("lxc-start", raw.lxc_start)?;
+        let pct = absolute("pct", raw.pct)?;
         let rules = raw.rule.into_iter().map(Rule::check).collect::<Result<_, _>>()?;
-        Ok(Self { lxc_start, rules })
+        Ok(Self { lxc_start, pct, rules })
     }
 
     /// By the first rule that matches.
     pub(crate) fn choose(&self, subject: &Subject<'_>) -> Option<RuntimeKind> {
         self.rules.iter().find(|rule| rule.matches(subject)).map(|rule| rule.runtime)
+    }
+}
+
+fn absolute(name: &str, path: Option<Spanned<PathBuf>>) -> Result<Option<PathBuf>, Mistake> {
+    match path {
+        Some(path) if path.get_ref().is_relative() => {
+            let reason = format!("{name} = {:?} is no absolute path", path.get_ref());
+            Err(Mistake { at: path.span(), reason })
+        }
+        path => Ok(path.map(Spanned::into_inner)),
     }
 }
 

@@ -48,6 +48,8 @@ struct Shared {
     /// How monitors are started where systemd does it.
     units: Option<Units>,
     root: Root,
+    /// PVE runs containers beside ours, under the same names.
+    on_pve: bool,
     /// One start or clean-up of a container at a time: a clean-up would kill what a start just made.
     turns: Mutex<HashMap<Vmid, Arc<tokio::sync::Mutex<()>>>>,
     /// Containers that are being cleaned up after.
@@ -74,12 +76,12 @@ impl Drop for Cleaning<'_> {
 }
 
 impl Supervised {
-    pub(crate) fn new(monitor: Monitor, root: Root) -> Self {
+    pub(crate) fn new(monitor: Monitor, root: Root, on_pve: bool) -> Self {
         let units = monitor.units();
         let (turns, cleaning) = (Mutex::default(), Mutex::default());
         let (ended, ends) = mpsc::unbounded_channel();
         let ends = Mutex::new(Some(ends));
-        Self(Arc::new(Shared { monitor, units, root, turns, cleaning, ended, ends }))
+        Self(Arc::new(Shared { monitor, units, root, on_pve, turns, cleaning, ended, ends }))
     }
 
     /// Each container that ends from now on, in peace or not. For one who asks first.
@@ -120,7 +122,21 @@ impl Supervised {
 
     /// What runs a container that runs.
     pub(crate) fn runtime_of(&self, vmid: Vmid) -> RuntimeKind {
-        if self.guard(vmid).is_ok() { RuntimeKind::Lxc } else { RuntimeKind::Crun }
+        let lxc = self.guard(vmid).is_ok() || self.runs_for_pve(vmid);
+        if lxc { RuntimeKind::Lxc } else { RuntimeKind::Crun }
+    }
+
+    /// Whether it is PVE that runs it: somebody answers for it who is none of our monitors.
+    pub(crate) fn runs_for_pve(&self, vmid: Vmid) -> bool {
+        self.0.on_pve
+            && !self.libcrun_knows(vmid)
+            && self.guard(vmid).is_err()
+            && self.answers(vmid)
+    }
+
+    /// libcrun keeps this from before a container's first process until after its last.
+    fn libcrun_knows(&self, vmid: Vmid) -> bool {
+        self.0.root.libcrun_state().join(vmid.to_string()).exists()
     }
 
     pub(crate) fn units(&self) -> Option<&Units> {
@@ -133,14 +149,20 @@ impl Supervised {
 
     /// What only a monitor that was killed leaves behind.
     fn has_leftovers(&self, vmid: Vmid) -> bool {
+        if self.libcrun_knows(vmid) {
+            return true;
+        }
+        if self.0.on_pve {
+            // Cgroups of these names are PVE's as well, and their processes are not ours to kill.
+            return false;
+        }
         let cgroup = format!("{}/{vmid}", self.0.root.cgroup_parent());
         let cgroups = [monitor_cgroup(&cgroup), cgroup];
         let hierarchies = ["", "unified", "memory", "pids", "cpu"];
-        self.0.root.libcrun_state().join(vmid.to_string()).exists()
-            || hierarchies.iter().any(|name| {
-                let mount = self.0.root.cgroups().join(name);
-                cgroups.iter().any(|cgroup| mount.join(cgroup).is_dir())
-            })
+        hierarchies.iter().any(|name| {
+            let mount = self.0.root.cgroups().join(name);
+            cgroups.iter().any(|cgroup| mount.join(cgroup).is_dir())
+        })
     }
 
     /// Remove what a dead monitor left of this container, if nobody supervises it now.

@@ -44,6 +44,11 @@ impl TaskLog {
         self.line(format!("WARN: {text}"));
     }
 
+    /// Warnings that somebody else has told already.
+    pub(crate) fn warned(&self, count: u32) {
+        self.0.warnings.fetch_add(count, Ordering::Relaxed);
+    }
+
     /// What a task that returned no error ends in.
     pub(super) fn success(&self) -> Outcome {
         match self.0.warnings.load(Ordering::Relaxed) {

@@ -158,6 +158,11 @@ pub(super) async fn abort_elsewhere(upid: &Upid, patience: Duration) -> Result<(
     signal(upid, Signal::KILL)
 }
 
+/// At once.
+pub(super) fn kill_elsewhere(upid: &Upid) -> Result<(), TaskError> {
+    if runs_elsewhere(upid) { signal(upid, Signal::KILL) } else { Ok(()) }
+}
+
 /// Only while the number still is the worker's.
 fn signal(upid: &Upid, signal: Signal) -> Result<(), TaskError> {
     let worker = pve_integration::tasks::process(upid.pid());

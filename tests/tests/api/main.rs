@@ -22,6 +22,7 @@ mod guests;
 mod network;
 mod node;
 mod parameters;
+mod pct;
 mod pools;
 mod pveproxy;
 mod reading;

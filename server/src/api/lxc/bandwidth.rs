@@ -1,4 +1,5 @@
-//! How fast the archive of a new container is read.
+//! How fast the archive of a new container is read, and, where PVE does the copying, how fast it
+//! copies.
 
 use openapi::{Privilege, StorageId};
 use pve_integration::bandwidth::{Limits, limit_of};
@@ -7,16 +8,24 @@ use pve_integration::storage::StorageConfig;
 
 use crate::extract::Caller;
 
-const OPERATION: &str = "restore";
+/// What is to be limited.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Work<'a> {
+    /// As the limits of storages and of the data centre name it.
+    pub(super) operation: &'a str,
+    pub(super) used: &'a [StorageId],
+    /// KiB a second; 0 for no limit.
+    pub(super) asked: Option<f64>,
+}
 
 /// Whoever could change a limit is not bound by it, once they ask for another.
 pub(super) fn limit(
     caller: &Caller,
     storages: &StorageConfig,
-    used: &[StorageId],
     datacenter: &Datacenter,
-    asked: Option<f64>,
+    work: Work<'_>,
 ) -> Option<f64> {
+    let Work { operation, used, asked } = work;
     let free = |privilege, path: &str| asked.is_some() && caller.may(privilege, path);
     if free(Privilege::DatastoreAllocate, "/storage") && !used.is_empty() {
         return asked;
@@ -25,14 +34,14 @@ pub(super) fn limit(
         let path = format!("/storage/{id}");
         !free(Privilege::DatastoreAllocate, &path)
     });
-    let of = |id: &StorageId| limit_of(storages.get(id).ok()?.get("bwlimit")?, OPERATION);
+    let of = |id: &StorageId| limit_of(storages.get(id).ok()?.get("bwlimit")?, operation);
     let mut own: Vec<_> = bound.map(of).collect();
     if used.is_empty() {
         own.push(None);
     }
     let bound = !free(Privilege::SysModify, "/");
     let datacenter = datacenter.bwlimit().filter(|_| bound);
-    let datacenter = datacenter.and_then(|text| limit_of(text, OPERATION));
+    let datacenter = datacenter.and_then(|text| limit_of(text, operation));
     Limits { storages: own, datacenter }.applied_to(asked)
 }
 
@@ -80,6 +89,7 @@ mod tests {
         let used: Vec<_> = used.iter().map(|id| id.parse().unwrap()).collect();
         let datacenter = Datacenter::parse("bwlimit: default=50\n");
 
-        assert_eq!(limit(&caller, &storages, &used, &datacenter, asked), expected);
+        let work = Work { operation: "restore", used: &used, asked };
+        assert_eq!(limit(&caller, &storages, &datacenter, work), expected);
     }
 }

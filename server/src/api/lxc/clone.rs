@@ -5,7 +5,9 @@ use openapi::answer::ErrorBody;
 use openapi::{Privilege, StorageId, Upid, Vmid};
 use serde::Deserialize;
 
+use super::bandwidth::{self, Work};
 use super::create::require_pool;
+use super::datacenter;
 use super::migrate::no_such_node;
 use crate::app::App;
 use crate::envelope::Data;
@@ -47,7 +49,7 @@ pub(super) async fn clone(
         return Err(no_such_node(target));
     }
     if let Some(storage) = &params.storage {
-        app.guests().require_storage(storage.clone()).await?;
+        app.guests().require_storage(guest.vmid, storage.clone()).await?;
     }
     let request = CloneRequest {
         source: guest.vmid,
@@ -58,14 +60,19 @@ pub(super) async fn clone(
         hostname: params.hostname,
         description: params.description,
         pool: params.pool,
-        limited: params.bwlimit.is_some_and(|limit| limit > 0.0),
+        bwlimit: None,
     };
-    let plan = app.guests().plan_clone(request).await?;
+    let mut plan = app.guests().plan_clone(request).await?;
     for storage in plan.storages() {
         caller.require(Privilege::DatastoreAllocateSpace, &format!("/storage/{storage}"))?;
     }
     for path in plan.nets().into_iter().filter_map(bridge_path) {
         caller.require(Privilege::SdnUse, &path)?;
+    }
+    if params.bwlimit.is_some() {
+        let (used, rules, storages) = (plan.storages(), datacenter::read(&app), app.storages()?);
+        let work = Work { operation: "clone", used: &used, asked: params.bwlimit };
+        plan.limited_to(bandwidth::limit(&caller, &storages, &rules, work));
     }
     Ok(Data::new(app.guests().clone_guest(plan, caller.auth()).await?))
 }

@@ -78,13 +78,23 @@ pub(super) async fn create(
     let storages = app.storages()?;
     rights.require_archive(&storages, &archive, content)?;
     let mut plan = Plan::new(&params, app.guests().cgroup_v2())?;
+    let by_pct = app.guests().makes_by_pct(&plan, is_restore, overwrite).await?;
     for storage in plan.storages() {
-        app.guests().check_storage(storage.clone()).await?;
+        match by_pct {
+            true => app.guests().check_rootdir(storage.clone()).await?,
+            false => app.guests().check_storage(storage.clone()).await?,
+        }
         caller.require(Privilege::DatastoreAllocateSpace, &format!("/storage/{storage}"))?;
-        app.guests().activate_storage(storage).await?;
+        if !by_pct {
+            app.guests().activate_storage(storage).await?;
+        }
     }
     let (used, asked) = (plan.storages(), plan.filling.bwlimit());
-    plan.filling.limited_to(bandwidth::limit(&caller, &storages, &used, &rules, asked));
+    let work = bandwidth::Work { operation: "restore", used: &used, asked };
+    plan.filling.limited_to(bandwidth::limit(&caller, &storages, &rules, work));
+    if !is_restore && by_pct {
+        return Ok(Data::new(app.guests().create_by_pct(&plan, &params, caller.auth())?));
+    }
     if !is_restore {
         return Ok(Data::new(app.guests().create(plan, caller.auth()).await?));
     }
@@ -97,6 +107,9 @@ pub(super) async fn create(
         firewall,
         caller,
     };
+    if by_pct {
+        return Ok(Data::new(app.guests().restore_by_pct(restore, &params)?));
+    }
     Ok(Data::new(app.guests().restore(restore).await?))
 }
 

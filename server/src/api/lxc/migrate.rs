@@ -1,14 +1,16 @@
 //! `/nodes/{node}/lxc/{vmid}/migrate`, as a node answers that is alone.
 
 use axum::extract::State;
-use openapi::Upid;
 use openapi::answer::{ErrorBody, GuestState, MigratePreconditions};
+use openapi::{NodeName, Privilege, StorageId, Upid};
 use serde::Deserialize;
 
+use super::bandwidth::{self, Work};
+use super::datacenter;
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
-use crate::extract::{GuestPath, Params};
+use crate::extract::{Caller, GuestPath, Params};
 
 /// Where a container could go: nowhere.
 #[utoipa::path(
@@ -32,9 +34,16 @@ pub(super) async fn migrate_preconditions(
 #[derive(Deserialize)]
 pub(super) struct MigrateParams {
     target: String,
+    online: Option<u8>,
+    restart: Option<u8>,
+    timeout: Option<u64>,
+    bwlimit: Option<f64>,
+    #[serde(rename = "target-storage")]
+    target_storage: Option<String>,
 }
 
-/// Move a container to another node, of which there is none.
+/// Move a container to another node. There is none, unless this is a node of PVE's cluster and the
+/// container PVE's.
 #[utoipa::path(
     post, path = "/nodes/{node}/lxc/{vmid}/migrate", tag = "lxc",
     responses(
@@ -43,13 +52,49 @@ pub(super) struct MigrateParams {
 )]
 pub(super) async fn migrate(
     State(app): State<App>,
-    _: GuestPath,
+    caller: Caller,
+    guest: GuestPath,
     Params(params): Params<MigrateParams>,
 ) -> Result<Data<Upid>, ApiError> {
     if params.target == app.node().as_str() {
         return Err(ApiError::param("target", "target is local node."));
     }
-    Err(no_such_node(&params.target))
+    let there = params.target.parse::<NodeName>().ok();
+    let there = there.filter(|node| app.root().node_dir(node).is_dir());
+    let Some(there) = there else { return Err(no_such_node(&params.target)) };
+    if !app.guests().is_pves(guest.vmid).await? {
+        return Err(no_such_node(&params.target));
+    }
+    let targets = target_storages(params.target_storage.as_deref());
+    for storage in &targets {
+        caller.require(Privilege::DatastoreAllocateSpace, &format!("/storage/{storage}"))?;
+    }
+    let used: Vec<StorageId> = targets.iter().filter_map(|name| name.parse().ok()).collect();
+    let limit = match params.bwlimit {
+        None => None,
+        asked => {
+            let work = Work { operation: "migration", used: &used, asked };
+            let (storages, rules) = (app.storages()?, datacenter::read(&app));
+            bandwidth::limit(&caller, &storages, &rules, work)
+        }
+    };
+    let options = [
+        ("online", params.online.map(|flag| flag.to_string())),
+        ("restart", params.restart.map(|flag| flag.to_string())),
+        ("timeout", params.timeout.map(|seconds| seconds.to_string())),
+        ("bwlimit", limit.map(|limit| limit.to_string())),
+        ("target-storage", params.target_storage.clone()),
+    ];
+    let options = options.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    let (options, who) = (options.collect(), caller.auth());
+    Ok(Data::new(app.guests().migrate_by_pct(guest.vmid, there.to_string(), options, who)?))
+}
+
+/// Of `from:to` pairs, or one name for all; `1` leaves each where it is.
+fn target_storages(mapping: Option<&str>) -> Vec<&str> {
+    let pairs = mapping.unwrap_or_default().split(',').map(str::trim);
+    let targets = pairs.map(|pair| pair.split_once(':').map_or(pair, |(_, to)| to));
+    targets.filter(|storage| !matches!(*storage, "" | "1")).collect()
 }
 
 /// PVE's word for a node that is not in the cluster.

@@ -5,7 +5,8 @@ use openapi::answer::ErrorBody;
 use openapi::{Privilege, StorageId, Upid, Vmid};
 use serde::Deserialize;
 
-use super::is_set;
+use super::bandwidth::{self, Work};
+use super::{datacenter, is_set};
 use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
@@ -24,6 +25,7 @@ pub(super) struct MoveParams {
     target_digest: Option<String>,
     delete: Option<u8>,
     digest: Option<String>,
+    bwlimit: Option<f64>,
 }
 
 /// Move a disk to another storage, or to another container.
@@ -68,7 +70,18 @@ pub(super) async fn move_volume(
         }
     };
     caller.require(Privilege::DatastoreAllocateSpace, &format!("/storage/{storage}"))?;
-    let request =
-        Move { disk: params.volume, storage, delete: is_set(params.delete), digest: params.digest };
+    let bwlimit = params.bwlimit.map(|asked| {
+        let (used, rules) = ([storage.clone()], datacenter::read(&app));
+        let work = Work { operation: "move", used: &used, asked: Some(asked) };
+        let storages = app.storages()?;
+        Ok::<_, ApiError>(bandwidth::limit(&caller, &storages, &rules, work))
+    });
+    let request = Move {
+        disk: params.volume,
+        storage,
+        delete: is_set(params.delete),
+        digest: params.digest,
+        bwlimit: bwlimit.transpose()?.flatten(),
+    };
     Ok(Data::new(app.guests().move_volume(guest.vmid, request, caller.auth()).await?))
 }

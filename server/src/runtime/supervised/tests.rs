@@ -1,6 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use openapi::AuthId;
+use rstest::rstest;
 
 use super::*;
 use crate::tasks::{TaskState, Tasks};
@@ -27,7 +28,7 @@ impl World {
         let node: openapi::NodeName = "pve1".parse().unwrap();
         let monitor = Monitor::new(program, root.clone(), node.clone());
         let tasks = Tasks::new(&root, node);
-        Self { supervised: Supervised::new(monitor, root), tasks, dir }
+        Self { supervised: Supervised::new(monitor, root, false), tasks, dir }
     }
 
     fn begin_start(&self) -> openapi::Upid {
@@ -214,4 +215,50 @@ async fn a_start_waits_for_the_one_that_still_cleans_up() {
     let upid = world.begin_start();
     assert_eq!(world.end(&upid).await.0, "CT 101 already running");
     drop(command);
+}
+
+#[rstest]
+#[case::ours(false, false, true)]
+#[case::pves(true, false, false)]
+#[case::ours_beside_pve(true, true, true)]
+fn on_a_pve_node_only_what_libcrun_knows_is_left_over(
+    #[case] on_pve: bool,
+    #[case] libcrun_knows: bool,
+    #[case] left_over: bool,
+) {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::new(dir.path()).unwrap();
+    let cgroup = dir.path().join("sys/fs/cgroup").join(root.cgroup_parent()).join("101");
+    fs_err::create_dir_all(cgroup).unwrap();
+    if libcrun_knows {
+        fs_err::create_dir_all(root.libcrun_state().join("101")).unwrap();
+    }
+    let monitor = Monitor::new("/bin/false".into(), root.clone(), "pve1".parse().unwrap());
+
+    let supervised = Supervised::new(monitor, root, on_pve);
+
+    assert_eq!(supervised.has_leftovers(vmid()), left_over);
+}
+
+#[test]
+fn who_answers_beside_our_monitors_is_pves() {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::new(dir.path()).unwrap();
+    let monitor = Monitor::new("/bin/false".into(), root.clone(), "pve1".parse().unwrap());
+    let supervised = Supervised::new(monitor.clone(), root.clone(), true);
+    assert!(!supervised.runs_for_pve(vmid()), "nobody answers");
+
+    let name = lxc_protocol::socket_name(&root.lxc_path(), "101");
+    let _socket = UnixListener::bind_addr(&SocketAddr::from_abstract_name(name).unwrap()).unwrap();
+
+    assert!(supervised.runs_for_pve(vmid()));
+    assert_eq!(supervised.runtime_of(vmid()), RuntimeKind::Lxc);
+    let elsewhere = Supervised::new(monitor, root.clone(), false);
+    assert_eq!(elsewhere.runtime_of(vmid()), RuntimeKind::Crun);
+    fs_err::create_dir_all(root.libcrun_state().join("101")).unwrap();
+    assert!(!supervised.runs_for_pve(vmid()), "it is our monitor's");
+    assert_eq!(supervised.runtime_of(vmid()), RuntimeKind::Crun);
 }
