@@ -71,7 +71,7 @@ mod tests {
         // Ours, and what stands beside PVE's container part.
         let other = |path: &str| {
             let beside = ["/qemu", "/replication"].iter().any(|end| path.ends_with(end));
-            path.contains("{node}/oci") || path == "/" || beside
+            path.contains("{node}/oci") || path == "/" || path.starts_with("/cluster/ha/") || beside
         };
         let table = methods().iter().filter(|method| !other(method.path));
         let table: BTreeSet<_> = table.map(|m| format!("{} {}", m.method, m.path)).collect();

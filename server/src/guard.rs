@@ -45,8 +45,8 @@ const UNAUTHORIZED_DELAY: Duration = Duration::from_secs(3);
 /// Served beside the API, to anyone: it says what the program can do, not what it holds.
 pub(crate) const DOCUMENT: &str = "/api2/openapi.json";
 
-/// Served here, and still asked of pveproxy where there is one.
-const PVE_KNOWS_BETTER: [&str; 1] = ["/nodes/{node}/report"];
+/// Served here, and still asked of pveproxy where there is one: how the paths begin.
+const PVE_KNOWS_BETTER: [&str; 2] = ["/nodes/{node}/report", "/cluster/ha/"];
 
 /// For whom root asks, on the unix socket: pveproxy has proved who that is, USER@REALM or a token of
 /// theirs. Says nothing anywhere else.
@@ -201,7 +201,8 @@ impl Guard {
         let Some(found) = self.routes.find(&parts.method, path) else { return Some(pveproxy) };
         let ours = |node: &str| node == "localhost" || node == self.app.node().as_str();
         let elsewhere = found.variable("node").is_some_and(|node| !ours(node));
-        let knows_better = PVE_KNOWS_BETTER.contains(&found.method.path);
+        let knows_better =
+            PVE_KNOWS_BETTER.iter().any(|start| found.method.path.starts_with(start));
         (elsewhere || knows_better || Format::named(format).is_none()).then_some(pveproxy)
     }
 

@@ -194,3 +194,15 @@ pub struct IncludedVolume {
     pub reason: String,
     pub leaf: u8,
 }
+
+/// A row of `GET /cluster/ha/status/current`. Only that of the quorum is there without a manager.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HaStatusRow {
+    pub id: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub node: String,
+    /// `OK`, or what is wrong.
+    pub status: String,
+    pub quorate: u8,
+}

@@ -25,8 +25,8 @@ pub use access::{
     UserRow,
 };
 pub use cluster::{
-    ClusterStatusRow, ClusterTaskRow, IncludedGuest, IncludedVolume, IncludedVolumes, NodeRow,
-    ResourceRow, UncoveredGuest,
+    ClusterStatusRow, ClusterTaskRow, HaStatusRow, IncludedGuest, IncludedVolume, IncludedVolumes,
+    NodeRow, ResourceRow, UncoveredGuest,
 };
 pub use console::{ConsolePort, TerminalConsole, VncConsole};
 pub use firewall::{

@@ -32,6 +32,16 @@ pub(super) fn group_id(text: &str) -> Result<(), String> {
     ensure(all(text, is_plain), || format!("group name '{text}' contains invalid characters"))
 }
 
+/// `ct:100`, or the guest's number alone.
+pub(super) fn ha_resource(text: &str) -> Result<(), String> {
+    let named = text.split_once(':').is_some_and(|(kind, name)| {
+        all(kind, |c| c.is_ascii_lowercase()) && all(name, |c| !c.is_whitespace())
+    });
+    ensure(named || all(text, |c| c.is_ascii_digit()), || {
+        "value does not look like a valid ha resource id".to_owned()
+    })
+}
+
 pub(super) fn role_id(text: &str) -> Result<(), String> {
     ensure(all(text, is_plain), || format!("role name '{text}' contains invalid characters"))
 }

@@ -117,6 +117,7 @@ fn rule(name: &str) -> Option<Verify> {
         "pve-fw-protocol-spec" => firewall::protocol,
         "pve-fw-sport-spec" => firewall::source_ports,
         "pve-groupid" => ids::group_id,
+        "pve-ha-resource-or-vm-id" => ids::ha_resource,
         "pve-iface" => net::interface,
         "pve-ipv4-config" => net::ipv4_config,
         "pve-ipv6-config" => net::ipv6_config,

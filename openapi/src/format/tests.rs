@@ -41,6 +41,8 @@ fn every_format_of_the_table_is_known() {
 #[case("email", "jo.doe+x@example.org")]
 #[case("email-opt", "")]
 #[case("email-or-username", "jo.doe")]
+#[case("pve-ha-resource-or-vm-id", "ct:100")]
+#[case("pve-ha-resource-or-vm-id", "100")]
 #[case("ip", "::ffff:1.2.3.4")]
 #[case("ipv4mask", "255.255.254.0")]
 #[case("ipv6", "1:2:3:4:5:6:7::")]
@@ -199,6 +201,7 @@ fn accepts(#[case] format: &str, #[case] text: &str) {
 #[case("pve-userid", "root", "value 'root' does not look like a valid user name")]
 #[case("pve-vlan-id-or-range", "1", "invalid VLAN tag '1'")]
 #[case("pve-vlan-id-or-range", "9-3", "VLAN range must go from lower to higher tag '9-3'")]
+#[case("pve-ha-resource-or-vm-id", "CT:1", "value does not look like a valid ha resource id")]
 #[case("pve-vmid", "99", "value does not look like a valid VM ID")]
 #[case("pve-volume-id", "x", "unable to parse volume ID 'x'")]
 #[case(

@@ -1,6 +1,7 @@
 //! `/cluster`: what there is, over all nodes, of which there is one.
 
 mod backup;
+mod ha;
 mod options;
 mod overview;
 mod replication;
@@ -40,6 +41,11 @@ pub(crate) fn router() -> ApiRouter {
         .routes(routes!(backup::included_volumes))
         .routes(routes!(backup::backup_info))
         .routes(routes!(backup::not_backed_up))
+        .routes(routes!(ha::ha_groups))
+        .routes(routes!(ha::ha_group))
+        .routes(routes!(ha::ha_resources, ha::create_ha_resource))
+        .routes(routes!(ha::ha_resource, ha::update_ha_resource, ha::delete_ha_resource))
+        .routes(routes!(ha::ha_status))
         .routes(routes!(replication::cluster_replication))
         .routes(routes!(replication::node_replication))
 }

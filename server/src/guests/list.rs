@@ -84,6 +84,16 @@ impl Guests {
             .await
     }
 
+    /// HA's word for what has this number: `ct`, `vm`, or nothing.
+    pub(crate) async fn resource_kind(
+        &self,
+        vmid: Vmid,
+    ) -> Result<Option<&'static str>, GuestError> {
+        let taken = self.blocking(|guests| guests.taken()).await?;
+        let guest = taken.into_iter().find(|taken| taken.vmid == vmid);
+        Ok(guest.map(|taken| if taken.kind == "CT" { "ct" } else { "vm" }))
+    }
+
     /// Whether somebody supervises it, which is what PVE calls running.
     pub(super) fn is_running(&self, vmid: Vmid) -> Result<bool, GuestError> {
         Ok(self.listening()?.contains(&vmid))

@@ -1,5 +1,6 @@
 //! What a cluster of one node says of itself.
 
+use rstest::rstest;
 use serde_json::json;
 use tests::Daemon;
 
@@ -115,4 +116,61 @@ fn a_nodes_notes_are_written_with_their_digest() {
     assert_eq!(daemon.put(path, &[("delete", "wakeonlan"), ("digest", digest)]).line(), "200 OK");
     let stale = daemon.put(path, &[("description", "x"), ("digest", digest)]);
     assert!(stale.line().starts_with("500 detected modified configuration"), "{}", stale.line());
+}
+
+const HA: &str = "/cluster/ha/resources";
+
+#[test]
+fn no_guest_is_managed_by_ha() {
+    let daemon = with_guest().start();
+
+    assert_eq!(daemon.get(HA).data(), json!([]));
+    assert_eq!(daemon.get(&format!("{HA}?type=ct")).data(), json!([]));
+    // How a client asks of one guest, and hears that there is nothing to compare.
+    for sid in ["ct:100", "ct%3A100", "100"] {
+        let answer = daemon.get(&format!("{HA}/{sid}"));
+        assert_eq!(answer.line(), "500 no such resource 'ct:100'", "{sid}");
+        assert_eq!(answer.json(), json!({"data": null, "message": "no such resource 'ct:100'\n"}));
+    }
+    let status = daemon.get("/cluster/ha/status/current").data();
+    let quorum = json!({
+        "id": "quorum", "type": "quorum", "node": "pve1", "status": "OK", "quorate": 1,
+    });
+    assert_eq!(status, json!([quorum]));
+    assert!(daemon.get("/cluster/ha/groups").line().contains("have been migrated to rules"));
+    let denied = daemon.request_as(&[("Authorization", ANN)], "GET", HA, &[]);
+    assert_eq!(denied.line(), "403 Permission check failed (/, Sys.Audit)");
+}
+
+#[rstest]
+#[case::a_guest("POST", "", &[("sid", "ct:100")], "create resource failed: no HA manager runs on this host")]
+#[case::by_number("POST", "", &[("sid", "100")], "create resource failed: no HA manager runs on this host")]
+#[case::no_guest("POST", "", &[("sid", "ct:999")], "resource 'ct:999' does not exist in cluster")]
+#[case::no_number("POST", "", &[("sid", "999")], "unable to detect SID from VMID - VM/CT 999 does not exist")]
+#[case::another_kind("POST", "", &[("sid", "vm:100")], "resource 'vm:100' - guest with ID 100 is not a VM")]
+#[case::two_kinds("POST", "", &[("sid", "ct:100"), ("type", "vm")], "types does not match")]
+#[case::strange_kind("POST", "", &[("sid", "ip:100")], "unknown section type 'ip'")]
+#[case::a_group("POST", "", &[("sid", "ct:100"), ("group", "g1")], "invalid parameter 'group': ha groups have been migrated to rules")]
+#[case::changed("PUT", "/ct:100", &[("state", "stopped")], "update resources config failed: no such resource 'ct:100'")]
+#[case::removed("DELETE", "/ct:100", &[], "cannot delete service 'ct:100', not HA managed!")]
+fn ha_takes_no_guest(
+    #[case] verb: &str,
+    #[case] path: &str,
+    #[case] fields: &[(&str, &str)],
+    #[case] message: &str,
+) {
+    let daemon = with_guest().start();
+    let reply = daemon.request(verb, &format!("{HA}{path}"), fields);
+    assert_eq!(reply.line(), format!("500 {message}"));
+}
+
+#[test]
+fn what_nobody_manages_is_not_passed_over() {
+    let text = "ct: 100\n\tstate started\n";
+    let daemon = with_guest().file("etc/pve/ha/resources.cfg", text).start();
+    let listed = "500 no HA manager runs on this host, and ha/resources.cfg has resources";
+    assert_eq!(daemon.get(HA).line(), listed);
+    assert_eq!(daemon.get(&format!("{HA}?type=vm")).data(), json!([]));
+    let one = "500 no HA manager runs on this host: 'ct:100' is only in ha/resources.cfg";
+    assert_eq!(daemon.get(&format!("{HA}/100")).line(), one);
 }

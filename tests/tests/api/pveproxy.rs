@@ -177,6 +177,7 @@ fn a_request_goes_through_as_it_came_and_so_does_the_answer() {
 #[rstest]
 #[case::machines("GET /api2/json/nodes/pve1/ceph/status", true)]
 #[case::report("GET /api2/json/nodes/pve1/report", true)]
+#[case::high_availability("GET /api2/json/cluster/ha/resources", true)]
 #[case::other_node("GET /api2/json/nodes/pve2/lxc", true)]
 #[case::page("GET /", true)]
 #[case::page_s_file("GET /pve2/js/pvemanagerlib.js", true)]
