@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as _, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use oci_verbs::{Global, Verb};
-use server::cli::access::{self, Acl, At, Token, User};
+use server::cli::access::{self, Acl, At, Group, Token, User};
 use server::cli::client::{ClientError, Target};
 use server::cli::ct::{self, Ct};
 use server::cli::documents::{self, Document};
@@ -47,6 +47,13 @@ enum Command {
         at: At,
         #[command(subcommand)]
         command: User,
+    },
+    /// Groups of users.
+    Group {
+        #[command(flatten)]
+        at: At,
+        #[command(subcommand)]
+        command: Group,
     },
     /// API tokens.
     Token {
@@ -105,6 +112,7 @@ fn main() -> ExitCode {
         // Before anything is opened or started: the process goes on as another program.
         Command::Oci(_) => told(oci::exec(&line.global, std::env::args_os().skip(1)), verbose),
         Command::User { at, command } => told(access::user(&at, command), verbose),
+        Command::Group { at, command } => told(access::group(&at, command), verbose),
         Command::Token { at, command } => told(access::token(&at, command), verbose),
         Command::Acl { at, command } => told(access::acl(&at, command), verbose),
         Command::Generate { document } => {

@@ -16,6 +16,11 @@ mod vncticket;
 use openapi::answer::ErrorBody;
 use pve_integration::access::split_list;
 
+// As the shell prints them.
+pub(crate) use acl::rows as acl_rows;
+pub(crate) use groups::row as group_row;
+pub(crate) use users::{row as user_row, token_rows};
+
 use super::{Subdir, subdirs};
 use crate::api_router::{ApiRouter, routes};
 use crate::envelope::Data;

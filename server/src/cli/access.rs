@@ -1,16 +1,25 @@
-//! `user`, `token` and `acl`: what `pveum` is on a PVE node, for a root that has no PVE. Whoever may
+//! `user`, `group`, `token` and `acl`: what `pveum` is on a PVE node, for a root that has no PVE. Whoever may
 //! write the files may do everything.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use openapi::answer::{AclRow, GroupRow};
 use openapi::{TokenId, UserId};
-use pve_integration::access::edit::{self, AclChange, EditError, NewToken, NewUser, UserChange};
-use pve_integration::access::{Access, KeyError, RoleSet, normalize_path};
+use pve_integration::access::edit::{
+    self, AclChange, EditError, NewToken, NewUser, TokenChange, UserChange,
+};
+use pve_integration::access::{self, Access, KeyError, normalize_path};
 use pve_integration::layout::{InvalidRoot, Root};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
+use serde_json::json;
+
+use super::client::Format;
+use super::show::{print, print_json};
+use crate::api::access::{acl_rows, group_row, token_rows, user_row as row};
 
 /// What the API takes.
 const PASSWORD: std::ops::RangeInclusive<usize> = 8..=64;
@@ -29,8 +38,12 @@ pub enum CommandError {
     Password,
     #[error("the passwords differ")]
     Differ,
+    #[error("{0}")]
+    Group(String),
     #[error("invalid ACL path '{0}'")]
     Path(String),
+    #[error("cannot print the answer")]
+    Json(#[from] serde_json::Error),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -41,6 +54,9 @@ pub struct At {
     /// Directory that the daemon serves.
     #[arg(long, value_name = "DIR", global = true, default_value = "/")]
     root: PathBuf,
+    /// How to print what is shown.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    format: Format,
 }
 
 impl At {
@@ -49,6 +65,26 @@ impl At {
         // A file written before the first start would keep that from making root's token.
         let file = root.user_cfg();
         if file.exists() { Ok(root) } else { Err(CommandError::NotLaidOut(file)) }
+    }
+
+    /// As `PVEAPIToken=` takes it.
+    fn show_secret(&self, id: &TokenId, secret: &SecretString) -> Result<(), CommandError> {
+        let secret = secret.expose_secret();
+        let row = json!({"full-tokenid": id, "value": secret});
+        self.show(row, || format!("{id}={secret}\n"))
+    }
+
+    /// `rows` as the API has them, or `text`.
+    fn show(
+        &self,
+        rows: impl Serialize,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), CommandError> {
+        match self.format {
+            Format::Json => print_json(&serde_json::to_value(rows)?)?,
+            Format::Text => print(&text())?,
+        }
+        Ok(())
     }
 }
 
@@ -73,10 +109,49 @@ pub enum User {
         #[arg(long, value_delimiter = ',')]
         groups: Vec<String>,
     },
+    /// Change a user. What is not given stays.
+    Modify {
+        userid: UserId,
+        /// Whether the user may log in.
+        #[arg(long)]
+        enable: Option<bool>,
+        #[arg(long)]
+        comment: Option<String>,
+        #[arg(long)]
+        email: Option<String>,
+        #[arg(long)]
+        firstname: Option<String>,
+        #[arg(long)]
+        lastname: Option<String>,
+        /// Seconds since 1970; 0 is never.
+        #[arg(long)]
+        expire: Option<u64>,
+        /// The groups that the user is in from now on.
+        #[arg(long, value_delimiter = ',')]
+        groups: Option<Vec<String>>,
+        /// Keep the groups that the user is in.
+        #[arg(long, requires = "groups")]
+        append: bool,
+    },
     /// Set a user's password, read from standard input.
     Passwd { userid: UserId },
     /// Delete a user with its tokens and rights.
     Delete { userid: UserId },
+}
+
+/// Groups of users.
+#[derive(Debug, Subcommand)]
+pub enum Group {
+    /// Show the groups.
+    List,
+    /// Make a group.
+    Add {
+        groupid: String,
+        #[arg(long, default_value = "")]
+        comment: String,
+    },
+    /// Delete a group, and what was granted to it.
+    Delete { groupid: String },
 }
 
 /// API tokens.
@@ -95,6 +170,21 @@ pub enum Token {
         expire: u64,
         #[arg(long, default_value = "")]
         comment: String,
+    },
+    /// Change a token. What is not given stays.
+    Modify {
+        tokenid: TokenId,
+        /// Whether it has only the rights that are given to itself.
+        #[arg(long)]
+        privsep: Option<bool>,
+        /// Seconds since 1970; 0 is never.
+        #[arg(long)]
+        expire: Option<u64>,
+        #[arg(long)]
+        comment: Option<String>,
+        /// Make another secret, and print the token with it. The old one is void at once.
+        #[arg(long)]
+        regenerate: bool,
     },
     /// Delete a token.
     Delete { tokenid: TokenId },
@@ -132,17 +222,46 @@ pub fn user(at: &At, command: User) -> Result<(), CommandError> {
     let root = at.root()?;
     match command {
         User::List => {
-            let mut out = io::stdout().lock();
-            for (id, user) in &Access::read(&root)?.config.users {
-                let state = if user.enable { "enabled" } else { "disabled" };
-                writeln!(out, "{id}\t{state}\t{}", user.comment)?;
-            }
+            let access = Access::read(&root)?;
+            let users = &access.config.users;
+            let rows: Vec<_> =
+                users.iter().map(|(id, user)| row(&access, id, user, true)).collect();
+            at.show(rows, || {
+                let line = |(id, user): (&UserId, &access::User)| {
+                    let state = if user.enable { "enabled" } else { "disabled" };
+                    format!("{id}\t{state}\t{}\n", user.comment)
+                };
+                users.iter().map(line).collect()
+            })?;
         }
         User::Add { userid: id, password, comment, email, expire, groups } => {
             let password = if password { Some(read_password()?) } else { None };
             let groups = Some(groups);
             let settings = UserChange { comment, email, expire, groups, ..UserChange::default() };
             edit::create_user(&root, NewUser { id, password, settings })?;
+        }
+        User::Modify {
+            userid,
+            enable,
+            comment,
+            email,
+            firstname,
+            lastname,
+            expire,
+            groups,
+            append,
+        } => {
+            let change = UserChange {
+                enable,
+                expire,
+                firstname,
+                lastname,
+                email,
+                comment,
+                groups,
+                ..UserChange::default()
+            };
+            edit::update_user(&root, &userid, change, append)?;
         }
         User::Passwd { userid } => {
             Access::read(&root)?.config.existing_user(&userid)?;
@@ -156,21 +275,56 @@ pub fn user(at: &At, command: User) -> Result<(), CommandError> {
     Ok(())
 }
 
+pub fn group(at: &At, command: Group) -> Result<(), CommandError> {
+    let root = at.root()?;
+    match command {
+        Group::List => {
+            let access = Access::read(&root)?;
+            let groups = &access.config.groups;
+            let rows: Vec<_> = groups.iter().map(|(name, group)| group_row(name, group)).collect();
+            at.show(&rows, || {
+                let line = |row: &GroupRow| {
+                    let comment = row.comment.as_deref().unwrap_or_default();
+                    format!("{}\t{}\t{comment}\n", row.groupid, row.users)
+                };
+                rows.iter().map(line).collect()
+            })?;
+        }
+        Group::Add { groupid, comment } => {
+            openapi::format::verify("pve-groupid", &groupid).map_err(CommandError::Group)?;
+            edit::create_group(&root, &groupid, comment)?;
+        }
+        Group::Delete { groupid } => edit::delete_group(&root, &groupid)?,
+    }
+    Ok(())
+}
+
 pub fn token(at: &At, command: Token) -> Result<(), CommandError> {
     let root = at.root()?;
-    let mut out = io::stdout().lock();
     match command {
         Token::List { userid } => {
             let access = Access::read(&root)?;
-            for (name, token) in &access.config.existing_user(&userid)?.tokens {
-                let rights = if token.privsep { "own rights" } else { "its user's rights" };
-                writeln!(out, "{userid}!{name}\t{rights}\t{}", token.comment)?;
-            }
+            let user = access.config.existing_user(&userid)?;
+            at.show(token_rows(user).unwrap_or_default(), || {
+                let line = |(name, token): (&String, &access::Token)| {
+                    let rights = if token.privsep { "own rights" } else { "its user's rights" };
+                    format!("{userid}!{name}\t{rights}\t{}\n", token.comment)
+                };
+                user.tokens.iter().map(line).collect()
+            })?;
         }
         Token::Add { tokenid, no_privsep, expire, comment } => {
             let new = NewToken { privsep: !no_privsep, expire, comment };
             let secret = edit::create_token(&root, &tokenid, new)?;
-            writeln!(out, "{tokenid}={}", secret.expose_secret())?;
+            at.show_secret(&tokenid, &secret)?;
+        }
+        Token::Modify { tokenid, privsep, expire, comment, regenerate } => {
+            let change =
+                TokenChange { privsep, expire, comment, regenerate, ..TokenChange::default() };
+            let (_, secret) = edit::change_token(&root, &tokenid, change)?;
+            if let Some(secret) = secret {
+                at.show_secret(&tokenid, &secret)?;
+            }
         }
         Token::Delete { tokenid } => edit::delete_token(&root, &tokenid)?,
     }
@@ -180,26 +334,22 @@ pub fn token(at: &At, command: Token) -> Result<(), CommandError> {
 pub fn acl(at: &At, command: Acl) -> Result<(), CommandError> {
     let root = at.root()?;
     match command {
-        Acl::List => list_acl(&root),
+        Acl::List => list_acl(at, &root),
         Acl::Modify(grant) => change(&root, grant, false),
         Acl::Delete(grant) => change(&root, grant, true),
     }
 }
 
-fn list_acl(root: &Root) -> Result<(), CommandError> {
-    let mut text = String::new();
-    Access::read(root)?.config.acl.each(&mut |path, node| {
-        let mut add = |whom: String, roles: &RoleSet| {
-            for (role, below) in roles {
-                let reach = if *below { "and below" } else { "only there" };
-                text += &format!("{path}\t{whom}\t{role}\t{reach}\n");
-            }
+fn list_acl(at: &At, root: &Root) -> Result<(), CommandError> {
+    let rows = acl_rows(&Access::read(root)?.config, |_| true);
+    at.show(&rows, || {
+        let line = |row: &AclRow| {
+            let whom = if row.kind == "group" { "@" } else { "" };
+            let reach = if row.propagate == 1 { "and below" } else { "only there" };
+            format!("{}\t{whom}{}\t{}\t{reach}\n", row.path, row.ugid, row.roleid)
         };
-        node.users.iter().for_each(|(user, roles)| add(user.to_string(), roles));
-        node.groups.iter().for_each(|(group, roles)| add(format!("@{group}"), roles));
-        node.tokens.iter().for_each(|(token, roles)| add(token.to_string(), roles));
-    });
-    Ok(io::stdout().write_all(text.as_bytes())?)
+        rows.iter().map(line).collect()
+    })
 }
 
 fn change(root: &Root, grant: Grant, delete: bool) -> Result<(), CommandError> {

@@ -4,7 +4,7 @@ use axum::extract::State;
 use openapi::Privilege;
 use openapi::answer::{AclRow, ErrorBody};
 use pve_integration::access::edit::{self, AclChange, is_acl_path};
-use pve_integration::access::{RoleSet, normalize_path};
+use pve_integration::access::{RoleSet, UserConfig, normalize_path};
 use serde::Deserialize;
 
 use super::{is_set, items};
@@ -24,9 +24,14 @@ use crate::extract::{Caller, Params};
 pub(super) async fn acl(caller: Caller) -> Data<Vec<AclRow>> {
     let config = &caller.access().config;
     let audits = caller.may(Privilege::SysAudit, "/access");
+    Data::new(rows(config, |path| audits || config.check_modify_acl(caller.auth(), path).is_ok()))
+}
+
+/// Of the paths that are seen.
+pub(crate) fn rows(config: &UserConfig, seen: impl Fn(&str) -> bool) -> Vec<AclRow> {
     let mut rows = Vec::new();
     config.acl.each(&mut |path, node| {
-        if !audits && config.check_modify_acl(caller.auth(), path).is_err() {
+        if !seen(path) {
             return;
         }
         let mut add = |kind: &str, ugid: String, roles: &RoleSet| {
@@ -42,7 +47,7 @@ pub(super) async fn acl(caller: Caller) -> Data<Vec<AclRow>> {
         node.groups.iter().for_each(|(name, roles)| add("group", name.clone(), roles));
         node.tokens.iter().for_each(|(id, roles)| add("token", id.to_string(), roles));
     });
-    Data::new(rows)
+    rows
 }
 
 #[derive(Deserialize)]

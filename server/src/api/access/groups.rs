@@ -3,7 +3,7 @@
 use axum::extract::State;
 use openapi::Privilege;
 use openapi::answer::{ErrorBody, GroupAnswer, GroupRow};
-use pve_integration::access::edit;
+use pve_integration::access::{Group, edit};
 use serde::Deserialize;
 
 use super::text;
@@ -27,12 +27,16 @@ pub(super) async fn groups(caller: Caller) -> Data<Vec<GroupRow>> {
     let groups = caller.access().config.groups.iter();
     let seen = groups
         .filter(|(name, _)| caller.may_any(&SEE, &format!("/access/groups/{name}")))
-        .map(|(name, group)| GroupRow {
-            groupid: name.clone(),
-            comment: text(&group.comment),
-            users: group.users.iter().map(|user| user.as_str()).collect::<Vec<_>>().join(","),
-        });
+        .map(|(name, group)| row(name, group));
     Data::new(seen.collect())
+}
+
+pub(crate) fn row(name: &str, group: &Group) -> GroupRow {
+    GroupRow {
+        groupid: name.to_owned(),
+        comment: text(&group.comment),
+        users: group.users.iter().map(|user| user.as_str()).collect::<Vec<_>>().join(","),
+    }
 }
 
 #[derive(Deserialize)]

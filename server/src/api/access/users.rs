@@ -6,7 +6,7 @@ use axum::extract::State;
 use openapi::answer::{ErrorBody, TokenRow, UserAnswer, UserFields, UserRow};
 use openapi::{AuthId, Privilege, UserId};
 use pve_integration::access::edit::{self, NewUser, UserChange};
-use pve_integration::access::{User, UserConfig};
+use pve_integration::access::{Access, User, UserConfig};
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -50,14 +50,17 @@ pub(super) async fn users(caller: Caller, Params(wanted): Params<Wanted>) -> Dat
         let matches = wanted.enabled.is_none_or(|enabled| user.enable == (enabled != 0));
         matches && (sees_all || is_caller || seen.contains(id))
     });
-    let rows = rows.map(|(id, user)| UserRow {
+    Data::new(rows.map(|(id, user)| row(access, id, user, full)).collect())
+}
+
+pub(crate) fn row(access: &Access, id: &UserId, user: &User, full: bool) -> UserRow {
+    UserRow {
         userid: id.clone(),
         user: fields(user),
         realm_type: access.realms.get(id.realm()).map(|realm| realm.kind.clone()),
         tokens: full.then(|| token_rows(user)),
-        groups: full.then(|| groups_of(config, id).join(",")),
-    });
-    Data::new(rows.collect())
+        groups: full.then(|| groups_of(&access.config, id).join(",")),
+    }
 }
 
 fn fields(user: &User) -> UserFields {
@@ -74,7 +77,7 @@ fn fields(user: &User) -> UserFields {
     }
 }
 
-fn token_rows(user: &User) -> Option<Vec<TokenRow>> {
+pub(crate) fn token_rows(user: &User) -> Option<Vec<TokenRow>> {
     let rows = user.tokens.iter();
     let rows = rows.map(|(name, token)| TokenRow { tokenid: name.clone(), info: info(token) });
     Some(rows.collect()).filter(|rows: &Vec<_>| !rows.is_empty())
