@@ -10,6 +10,7 @@ pub mod cluster_lock;
 pub mod console;
 pub mod ct_config;
 pub mod datacenter;
+pub mod errno;
 pub mod exit;
 mod file_lock;
 pub mod firewall;

@@ -10,6 +10,7 @@ use hyper::ext::ReasonPhrase;
 use openapi::check::ParamErrors;
 use pve_integration::access::edit::EditError;
 use pve_integration::access::{AuthError, Denied, KeyError};
+use pve_integration::errno::without_numbers;
 use pve_integration::firewall::FirewallError;
 use pve_integration::interfaces::InterfacesError;
 use pve_integration::jobs::JobsError;
@@ -35,7 +36,8 @@ pub struct ApiError {
 impl ApiError {
     /// `message` is PVE's text without the newline that Perl's `die` ends it with.
     pub fn new(status: StatusCode, message: impl fmt::Display) -> Self {
-        Self { status, message: message.to_string(), errors: BTreeMap::new() }
+        let message = without_numbers(&message.to_string()).into_owned();
+        Self { status, message, errors: BTreeMap::new() }
     }
 
     /// Perl's plain `die`: a 500, and clients rely on it, for a missing guest as for a full disk.
@@ -45,7 +47,8 @@ impl ApiError {
 
     /// One parameter is wrong.
     pub fn param(name: &str, message: impl fmt::Display) -> Self {
-        Self::params([(name.to_owned(), message.to_string())].into())
+        let message = without_numbers(&message.to_string()).into_owned();
+        Self::params([(name.to_owned(), message)].into())
     }
 
     pub(crate) fn params(errors: BTreeMap<String, String>) -> Self {

@@ -62,6 +62,11 @@ impl Coding {
     }
 }
 
+/// What is packed for everyone, asked or not.
+pub(crate) fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    Coding::Gzip.pack(bytes)
+}
+
 pub(crate) async fn pack(request: Request, next: Next) -> Response {
     let coding = Coding::accepted(&request);
     let response = next.run(request).await;

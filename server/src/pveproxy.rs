@@ -18,6 +18,7 @@ use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, Request, Response, Uri, header};
 use hyper::body::{Body as _, Bytes, Frame, SizeHint};
+use pve_integration::errno::without_numbers;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 use rustix::io::Errno;
@@ -184,8 +185,7 @@ fn failed(err: &reqwest::Error) -> ForwardError {
     tracing::warn!(error = %text, "pveproxy did not answer: {text}");
     let words = |errno: i32| {
         let text = io::Error::from_raw_os_error(errno).to_string();
-        // "Connection refused (os error 111)": the number is not PVE's.
-        text.split(" (os error").next().unwrap_or_default().to_owned()
+        without_numbers(&text).into_owned()
     };
     let timed_out = || "Connection timed out".to_owned();
     match (err.is_timeout(), err.is_connect()) {

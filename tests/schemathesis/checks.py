@@ -17,6 +17,12 @@ SERVER_ERRORS = {500, 501, 506}
 # Ours, for what must not happen: `api/*.rs` and `extract.rs` would have to be wrong.
 CRASHES = re.compile(
     r"panick|internal error|cannot encode the answer|cannot read the parameters|the answer broke off"
+    # What Rust's own errors say where PVE has words, or Perl's, for it: the numbers that `io::Error`
+    # adds, serde's complaints, toml's, futures that were given up.
+    r"|\(os error -?\d+\)|\bline \d+ column \d+|invalid (type|value|length): |missing field `"
+    r"|unknown (variant|field) `|duplicate field `|TOML parse error|deadline has elapsed"
+    r"|channel closed|task \d+ (panicked|was cancelled)|invalid digit found in string"
+    r"|invalid utf-8 sequence|cannot parse (integer|float)|entity not found"
 )
 # Before a formatter is known: no envelope, not even a content type.
 BARE = re.compile(

@@ -7,6 +7,7 @@ use fs_err as fs;
 use openapi::Upid;
 
 use super::TaskDir;
+use crate::errno::without_numbers;
 
 /// What the last line of a log says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ impl Outcome {
             Self::Ok => "TASK OK".to_owned(),
             Self::Warnings(count) => format!("TASK WARNINGS: {count}"),
             Self::Error(text) => {
-                let text = text.trim_end().replace(['\n', '\r', '\0'], " ");
+                let text = without_numbers(text.trim_end()).replace(['\n', '\r', '\0'], " ");
                 // Without any text, PVE would take the line for none.
                 format!(
                     "TASK ERROR: {}",

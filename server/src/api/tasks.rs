@@ -2,6 +2,8 @@
 //! looked at and stopped.
 
 use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::io::Read as _;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -18,6 +20,7 @@ use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::{Caller, LocalNode, Params};
+use crate::packing::gzip;
 use crate::tasks::{TaskState, Tasks};
 
 pub(crate) fn router() -> ApiRouter {
@@ -210,7 +213,8 @@ async fn task_log(
     require(&caller, &upid, &node, Privilege::SysAudit)?;
     if page.download != 0 {
         if page.start.is_some() || page.limit.is_some() {
-            return Err(ApiError::param("download", "cannot be used together with start or limit"));
+            let text = "'download' cannot be used together with 'start' or 'limit' parameters";
+            return Err(ApiError::die(text));
         }
         return download(TaskDir::new(app.root()), upid).await;
     }
@@ -221,12 +225,27 @@ async fn task_log(
     Ok(Data::page(lines.collect::<Vec<_>>(), log.total).into_response())
 }
 
+/// Bytes of a log that PVE hands out as they are. It packs longer ones whatever the client accepts.
+const PLAIN_DOWNLOAD: usize = 1024;
+
 async fn download(dir: TaskDir, upid: Upid) -> Result<Response, ApiError> {
     let name = format!("task-{}-{}-{}.log", upid.node(), upid.kind(), utc(upid.starttime()));
-    let text = blocking(move || fs_err::read(dir.log_path(&upid))).await?.map_err(ApiError::die)?;
+    let read = move || {
+        let path = dir.log_path(&upid);
+        let failed = |err| format!("Could not open file '{}' - {err}", path.display());
+        let mut text = Vec::new();
+        let opened = OpenOptions::new().read(true).open(&path);
+        opened.and_then(|mut file| file.read_to_end(&mut text)).map_err(failed)?;
+        let long = text.len() > PLAIN_DOWNLOAD;
+        Ok::<_, String>((if long { gzip(&text).map_err(failed)? } else { text }, long))
+    };
+    let (text, packed) = blocking(read).await?.map_err(ApiError::die)?;
     let mut response = Response::new(Body::from(text));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    if packed {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
     // A UPID's parts have no quotes and no blanks.
     if let Ok(value) = format!("attachment; filename=\"{name}\"").parse() {
         headers.insert(header::CONTENT_DISPOSITION, value);

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use openapi::Upid;
+use pve_integration::errno::without_numbers;
 use pve_integration::tasks::{Outcome, TaskWriter};
 
 /// A task's log. Clones write to the same; after the task has ended they write nowhere.
@@ -29,9 +30,9 @@ impl TaskLog {
     /// A line for whoever watches the task. That it could not be written does not stop the work:
     /// the daemon's own log says so.
     pub fn line(&self, text: impl AsRef<str>) {
-        let text = text.as_ref().trim_end_matches('\n');
+        let text = without_numbers(text.as_ref().trim_end_matches('\n'));
         let mut writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Err(err)) = writer.as_mut().map(|writer| writer.line(text)) {
+        if let Some(Err(err)) = writer.as_mut().map(|writer| writer.line(&text)) {
             tracing::error!(task.upid = %self.0.upid, error = %err, "cannot write a task's log: {err}");
         }
     }

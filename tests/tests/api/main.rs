@@ -38,6 +38,7 @@ mod shell;
 mod storage;
 mod storage_config;
 mod tags;
+mod tasks;
 mod users;
 
 use tests::{Builder, Daemon, SHA256_OF_SECRET_WORD};
