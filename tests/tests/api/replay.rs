@@ -35,6 +35,9 @@ fn answers_as_the_recorded_server_did() {
         started.into_iter().flat_map(|each| each.join().expect("the session ends")).collect()
     });
 
+    let recorded: usize = recordings.iter().map(Recording::requests).sum();
+    assert_eq!(outcomes.len(), recorded, "lines without a session are sent by nobody");
+
     let mut judged = differences.judge();
     let unexplained: Vec<_> =
         outcomes.iter().filter_map(|outcome| judged.unexplained(outcome)).collect();
@@ -52,14 +55,17 @@ fn answers_as_the_recorded_server_did() {
 
 /// Those that hold a recording.
 fn folders(golden: &Path) -> Vec<PathBuf> {
+    let has_one = |folder: &PathBuf| folder.join("requests.jsonl").exists();
     let inner = fs_err::read_dir(golden).unwrap().map(|entry| entry.unwrap().path());
-    let named = std::env::var_os("LXCRI_GOLDEN").unwrap_or_default();
-    let mut folders: Vec<_> = std::env::split_paths(&named)
-        .chain(inner)
-        .chain([golden.to_owned()])
-        .filter(|folder| folder.join("requests.jsonl").exists())
-        .collect();
+    let mut folders: Vec<_> = inner.chain([golden.to_owned()]).filter(has_one).collect();
+    if let Some(named) = std::env::var_os("LXCRI_GOLDEN").filter(|named| !named.is_empty()) {
+        for folder in std::env::split_paths(&named) {
+            assert!(has_one(&folder), "LXCRI_GOLDEN: no recording in {}", folder.display());
+            folders.push(folder);
+        }
+    }
     folders.sort();
+    folders.dedup();
     folders
 }
 

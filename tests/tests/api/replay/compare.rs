@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde_json::Value;
+use rstest::rstest;
+use serde_json::{Value, json};
 use tests::Reply;
 
 /// What every answer of the recorded server said and the recording leaves out.
@@ -24,7 +25,8 @@ const NAMES: [&str; 13] = [
 /// One thing that differs; `None` where one side has nothing.
 #[derive(Clone, Debug)]
 pub(super) struct Gap {
-    /// `line`, `header/NAME`, `text`, or where in the JSON, `/data/0/name`.
+    /// `status`, `reason`, `header/NAME`, `text`, or where in the JSON, `/data/0/name`. A row that only
+    /// we have is `/data/+`, or `/data/+strange` if it has a key that none of theirs has.
     pub(super) at: String,
     pub(super) theirs: Option<Value>,
     pub(super) ours: Option<Value>,
@@ -72,8 +74,9 @@ pub(super) fn gaps(recorded: &Value, reply: &Reply, known: &Known) -> Vec<Gap> {
         rewritten: guest(recorded["path"].as_str().unwrap_or_default())
             .is_some_and(|guest| known.rewritten.contains(&guest)),
     };
-    let status = Value::from(format!("HTTP/1.1 {}", reply.line()));
-    compared.value("line", Some(&recorded["status"]), Some(&status));
+    let (status, reason) = recorded["status"].as_str().and_then(halves).expect("a status line");
+    compared.value("status", Some(&status.into()), Some(&reply.status.to_string().into()));
+    compared.value("reason", Some(&reason.into()), Some(&reply.reason.as_str().into()));
     compared.headers(recorded, reply);
     let ours = serde_json::from_slice::<Value>(&reply.body);
     match (recorded["json"].is_null(), ours) {
@@ -84,6 +87,12 @@ pub(super) fn gaps(recorded: &Value, reply: &Reply, known: &Known) -> Vec<Gap> {
         }
     }
     compared.gaps
+}
+
+/// Code and reason phrase of a status line.
+fn halves(line: &str) -> Option<(&str, &str)> {
+    let rest = line.strip_prefix("HTTP/1.1 ")?;
+    Some(rest.split_once(' ').unwrap_or((rest, "")))
 }
 
 struct Compared<'a> {
@@ -149,27 +158,45 @@ impl Compared<'_> {
         let is_index = theirs.iter().all(|row| row.as_object().is_none_or(|row| row.len() < 2));
         let named = |row: &Value| NAMES.iter().find_map(|name| row.get(name).map(Value::to_string));
         let by_place = is_index || theirs.iter().any(|row| named(row).is_none());
+        let same = |rows: &[Value], name: &Option<String>| {
+            rows.iter().filter(|row| named(row) == *name).count()
+        };
         let twin = |number: usize| match by_place {
             true => ours.get(number),
             // A UPID of theirs names none of ours: tasks have an order.
             false if theirs[number].get("upid").is_some() => ours.get(number),
-            false => ours.iter().find(|row| named(row) == named(&theirs[number])),
+            false => {
+                let name = named(&theirs[number]);
+                let before = same(&theirs[..number], &name);
+                ours.iter().filter(|row| named(row) == name).nth(before)
+            }
         };
         for number in 0..theirs.len() {
             self.value(&format!("{at}/{number}"), theirs.get(number), twin(number));
         }
         let is_new = |number: usize| match by_place || ours[number].get("upid").is_some() {
             true => number >= theirs.len(),
-            false => !theirs.iter().any(|row| named(row) == named(&ours[number])),
+            // One that they have once and we twice is new the second time.
+            false => {
+                let name = named(&ours[number]);
+                same(&ours[..=number], &name) > same(theirs, &name)
+            }
         };
+        let known = |key: &String| theirs.iter().any(|row| row.get(key).is_some());
         for number in (0..ours.len()).filter(|number| is_new(*number)) {
-            self.gap(&format!("{at}/+"), None, Some(&ours[number]));
+            let mut keys = ours[number].as_object().into_iter().flat_map(|row| row.keys());
+            let strange = !theirs.is_empty() && !keys.all(known);
+            let place = if strange { "+strange" } else { "+" };
+            self.gap(&format!("{at}/{place}"), None, Some(&ours[number]));
         }
     }
 
     fn is_same_text(&self, at: &str, key: &str, theirs: &str, ours: &str) -> bool {
         if theirs == ours {
             return true;
+        }
+        if theirs.ends_with('\n') != ours.ends_with('\n') {
+            return false;
         }
         match key {
             // Of the pending list, it is the value of such a row.
@@ -205,7 +232,7 @@ fn words(text: &str) -> String {
         None => text,
     };
     if !text.starts_with("UPID:") {
-        return text.trim_end_matches('\n').to_owned();
+        return text.strip_suffix('\n').unwrap_or(text).to_owned();
     }
     let hex = |part: &&str| !(part.len() >= 8 && part.bytes().all(|b| b.is_ascii_hexdigit()));
     text.split(':').filter(hex).collect::<Vec<_>>().join(":")
@@ -223,4 +250,37 @@ fn sorted(list: &str) -> Vec<&str> {
     let mut parts: Vec<_> = list.split(',').collect();
     parts.sort_unstable();
     parts
+}
+
+/// Where an answer of 200 with `body` is not `recorded`, headers aside.
+fn differs(recorded: &Value, body: &str) -> Vec<String> {
+    let reply =
+        Reply { status: 200, reason: "OK".to_owned(), headers: Vec::new(), body: body.into() };
+    let mut line = json!({"status": "HTTP/1.1 200 OK", "response_headers": []});
+    line.as_object_mut().unwrap().extend(recorded.as_object().unwrap().clone());
+    let gaps = gaps(&line, &reply, &Known::new(std::iter::empty()));
+    gaps.into_iter().map(|gap| gap.at).filter(|at| !at.starts_with("header/")).collect()
+}
+
+#[rstest]
+#[case::same("x\n", "x\n", &[])]
+#[case::no_newline("x\n", "x", &["text"])]
+#[case::one_more("x\n", "x\n\n", &["text"])]
+#[case::where_perl_died("x at <src>/A.pm line 3.\n", "x\n", &[])]
+#[case::where_perl_died_without("x at <src>/A.pm line 3.\n", "x", &["text"])]
+fn a_last_newline_counts(#[case] theirs: &str, #[case] ours: &str, #[case] places: &[&str]) {
+    assert_eq!(differs(&json!({"text": theirs}), ours), places);
+}
+
+#[rstest]
+#[case::any_order(r#"{"data":[{"id":"b","n":2},{"id":"a","n":1}]}"#, &[])]
+#[case::twice(r#"{"data":[{"id":"a","n":1},{"id":"b","n":2},{"id":"a","n":1}]}"#, &["/data/+"])]
+#[case::strange(
+    r#"{"data":[{"id":"a","n":1},{"id":"b","n":2},{"id":"c","x":3}]}"#,
+    &["/data/+strange"]
+)]
+#[case::missing(r#"{"data":[{"id":"a","n":1}]}"#, &["/data/1"])]
+fn each_row_is_there_once(#[case] ours: &str, #[case] places: &[&str]) {
+    let theirs = json!({"json": {"data": [{"id": "a", "n": 1}, {"id": "b", "n": 2}]}});
+    assert_eq!(differs(&theirs, ours), places);
 }

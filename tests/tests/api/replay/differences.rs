@@ -30,7 +30,6 @@ struct Entry {
     /// Behind the format and without the query; `*` is one part of it.
     path: Option<String>,
     /// Where in the answer, as [`Gap`] says; `*` is one part, `**` all that follow.
-    #[serde(default)]
     at: Vec<String>,
     /// The recorded text.
     theirs: Option<String>,
@@ -57,7 +56,10 @@ impl Differences {
     pub(super) fn read(path: &Path) -> Self {
         let list: Self = toml::from_str(&fs_err::read_to_string(path).unwrap()).unwrap();
         let all = list.may_differ.iter().chain(&list.difference);
-        all.for_each(|entry| assert!(entry.reason.len() > 20, "{}: give a reason", entry.reason));
+        all.for_each(|entry| {
+            assert!(entry.reason.len() > 20, "{}: give a reason", entry.reason);
+            assert!(!entry.at.is_empty(), "{}: name places", entry.reason);
+        });
         list
     }
 
@@ -100,9 +102,9 @@ impl Entry {
         let fits = is(&self.note, &outcome.note)
             && is(&self.method, &outcome.method)
             && self.path.as_deref().is_none_or(|path| is_like(path, &outcome.path))
-            && (self.at.is_empty() || self.at.iter().any(|at| is_like(at, &gap.at)))
+            && self.at.iter().any(|at| is_like(at, &gap.at))
             && is(&self.theirs, theirs)
-            && (self.at.is_empty() || self.any || self.fits_types(gap));
+            && (self.any || self.fits_types(gap));
         self.used.set(self.used.get() || fits);
         fits
     }

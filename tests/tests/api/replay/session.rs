@@ -9,8 +9,6 @@ use tests::{Client, Daemon, Reply, StandIn, form};
 
 use super::compare::{Gap, Known, gaps};
 
-/// Tickets were left out of the recording; whoever used one was she.
-const WITH_TICKET: (&str, &str) = ("alice@pve", "alicepw1");
 const LOGIN: (&str, &str) = ("POST", "/api2/json/access/ticket");
 
 /// A folder of recorded requests, and the world that they met.
@@ -88,6 +86,27 @@ impl Recording {
         secret.replacen(' ', "=", 1)
     }
 
+    /// Whoever used a ticket, which the recording lacks: who logged in with a password.
+    fn password(&self) -> (&str, &str) {
+        let logins = self.lines.iter().filter(|line| {
+            line.text("method") == LOGIN.0
+                && line.text("path") == LOGIN.1
+                && line.text("status").contains(" 200 ")
+        });
+        logins
+            .filter_map(|line| {
+                let text = |name: &str| line.json["body"][name].as_str();
+                Some((text("username")?, text("password")?))
+            })
+            .find(|(user, _)| user.contains('@'))
+            .expect("a recording with tickets has a login that worked")
+    }
+
+    /// How many requests it has.
+    pub(super) fn requests(&self) -> usize {
+        self.lines.len()
+    }
+
     /// Those whose cgroup is part of the host.
     fn running(&self, root: &Path) -> Vec<StandIn> {
         let vmids: BTreeSet<u32> = self
@@ -120,6 +139,7 @@ impl Session<'_> {
         let mut replay = Replay {
             client: Client::new(daemon.address()),
             daemon: &daemon,
+            recording: self.recording,
             ticket: None,
             upids: BTreeMap::new(),
             known: Known::new(self.recording.world.values()),
@@ -201,6 +221,7 @@ impl Recorded {
 
 struct Replay<'a> {
     daemon: &'a Daemon,
+    recording: &'a Recording,
     client: Client,
     ticket: Option<(String, String)>,
     /// Recorded UPIDs to ours.
@@ -277,7 +298,10 @@ impl Replay<'_> {
         let (status, note) = (recorded.text("status"), recorded.text("note"));
         let (ticket, csrf) = self.ticket();
         let ticket = match status.ends_with(" 401 Authentication failed!") {
-            true => "PVE:alice@pve:6B043E48::bm90IGEgc2lnbmF0dXJl".to_owned(),
+            true => {
+                let (user, _) = self.recording.password();
+                format!("PVE:{user}:6B043E48::bm90IGEgc2lnbmF0dXJl")
+            }
             false => ticket,
         };
         let place = if note.contains("Authorization") { "Authorization" } else { "Cookie" };
@@ -291,9 +315,10 @@ impl Replay<'_> {
     }
 
     fn ticket(&mut self) -> (String, String) {
-        let address = self.daemon.address();
+        let (address, recording) = (self.daemon.address(), self.recording);
         let login = || {
-            let fields = form(&[("username", WITH_TICKET.0), ("password", WITH_TICKET.1)]);
+            let (user, password) = recording.password();
+            let fields = form(&[("username", user), ("password", password)]);
             let kind = [("Content-Type", "application/x-www-form-urlencoded")];
             let head = format!("{} {}", LOGIN.0, LOGIN.1);
             let answer = Client::new(address).request(&head, &kind, fields.as_bytes()).data();
