@@ -2,6 +2,7 @@
 //! memory, and leaves the daemon as it was for everybody else.
 
 mod bombs;
+mod consoles;
 mod credentials;
 mod hoarding;
 mod smuggling;

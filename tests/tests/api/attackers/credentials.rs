@@ -63,11 +63,11 @@ fn write(daemon: &Daemon, ticket: &str, csrf: Option<&str>) -> Reply {
     daemon.request_as(&headers, "PUT", CONFIG, &[("memory", "64")])
 }
 
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-fn openssl(arguments: &[&str], input: &str) -> Vec<u8> {
+pub(super) fn openssl(arguments: &[&str], input: &str) -> Vec<u8> {
     let mut child = Command::new("openssl")
         .args(arguments)
         .stdin(Stdio::piped())
@@ -81,7 +81,7 @@ fn openssl(arguments: &[&str], input: &str) -> Vec<u8> {
     output.stdout
 }
 
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let group = |chunk: &[u8]| -> String {
         let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
