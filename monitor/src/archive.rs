@@ -7,10 +7,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
-use images::{Compression, Compressor, Event, Excludes, Owners, Packed, Packer};
+use images::{Event, Excludes, Owners, Packed, Packer};
 use openapi::VolumeId;
 use pve_integration::bundle::{IdMap, IdMaps};
 use pve_integration::ct_config::{self, ContainerConfig, MountPoint, MountSource};
@@ -21,6 +21,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use crate::error::{During, Error, Result};
 use crate::guest::{Guest, warn};
 use crate::namespace;
+use crate::packing::{Packing, Sink};
 use crate::rootfs::{Mounted, mount_image};
 
 /// Where PVE looks for them when it restores.
@@ -36,6 +37,9 @@ pub(crate) struct ArchiveArguments {
     output: PathBuf,
     #[arg(long, value_enum, default_value = "none")]
     compress: Packing,
+    /// Let a program pack with so many threads
+    #[arg(long)]
+    threads: Option<u64>,
     /// Not more than this many KiB a second; 0 for no limit
     #[arg(long, default_value_t = 0)]
     bwlimit: u64,
@@ -45,13 +49,6 @@ pub(crate) struct ArchiveArguments {
     /// A shell pattern of paths to leave out
     #[arg(long)]
     exclude: Vec<String>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Packing {
-    None,
-    Gzip,
-    Zstd,
 }
 
 /// A volume and where its content goes; without a slash in front, and empty for the rootfs.
@@ -87,15 +84,9 @@ fn pack(
     let begun = Instant::now();
     let mut options = fs::OpenOptions::new();
     let file = options.write(true).create_new(true).mode(0o644).open(&how.output)?;
-    let compression = match how.compress {
-        Packing::None => Compression::None,
-        Packing::Gzip => Compression::Gzip,
-        Packing::Zstd => Compression::Zstd,
-    };
-    let compressor =
-        Compressor::new(file.into_file(), compression).map_err(images::PackError::Write)?;
-    let out =
-        Throttled { out: compressor, limit: how.bwlimit.saturating_mul(1024), begun, sent: 0 };
+    let sink =
+        Sink::new(file.into_file(), how.compress, how.threads).map_err(images::PackError::Write)?;
+    let out = Throttled { out: sink, limit: how.bwlimit.saturating_mul(1024), begun, sent: 0 };
     let mut said = Instant::now();
     let mut tell = |event: Event<'_>| match event {
         Event::Warning(text) => warn("archive", text),

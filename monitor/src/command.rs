@@ -180,6 +180,7 @@ mod tests {
             root: Root::new("/").unwrap(),
             node: "pve1".parse().unwrap(),
             vmid: "100".parse().unwrap(),
+            debug: false,
         };
         let cgroup = Cgroup::of(&guest).unwrap();
         let pidfd = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();

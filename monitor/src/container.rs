@@ -4,10 +4,11 @@
 use fs_err::os::unix::fs::OpenOptionsExt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
 use fs_err as fs;
-use libcrun::Stdio;
+use libcrun::{Stdio, Verbosity};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use pve_integration::bundle::{self, Bundle, IdMaps, Node};
 use pve_integration::ct_config::ContainerConfig;
@@ -20,7 +21,7 @@ use crate::cgroup::Cgroup;
 use crate::console::ConsoleSocket;
 use crate::devices::Devices;
 use crate::error::{During, Result};
-use crate::guest::{Guest, warn};
+use crate::guest::{Guest, tell, warn};
 use crate::lease::Keepers;
 use crate::net;
 use crate::output::{Log, Output};
@@ -81,14 +82,26 @@ impl Container {
         cgroup.limit(&bundle.limits)?;
         let spec = bundle.spec;
 
-        let runtime = guest.runtime();
+        let mut runtime = guest.runtime();
+        if guest.debug || config.get("debug") == Some("1") {
+            runtime.verbosity = Verbosity::Everything(Rc::new(tell));
+        }
+        let talks = matches!(runtime.verbosity, Verbosity::Everything(_));
+        let heard = |err: libcrun::Error| {
+            // Of a call that failed the error has what was said.
+            if talks {
+                tell(&err.log);
+            }
+            err
+        };
         let (name, bundle) = (guest.name(), guest.root.bundle(guest.vmid));
         let log = Log::new(guest.root.container_log(guest.vmid));
         let began = Began::now();
         let (init, output) = if terminal {
             let socket = ConsoleSocket::bind(&bundle)?;
             let io = Stdio { console_socket: Some(socket.path().to_owned()), ..Stdio::default() };
-            let init = runtime.create_and_start_with(&name, &bundle, &io, connect)?;
+            let init =
+                runtime.create_and_start_with(&name, &bundle, &io, connect).map_err(heard)?;
             (init, Output::pty(socket.receive()?, log))
         } else {
             let (source, writer) = pipe_with(PipeFlags::CLOEXEC)
@@ -101,7 +114,8 @@ impl Container {
                 stderr: Some(writer),
                 ..Stdio::default()
             };
-            let init = runtime.create_and_start_with(&name, &bundle, &io, connect)?;
+            let init =
+                runtime.create_and_start_with(&name, &bundle, &io, connect).map_err(heard)?;
             (init, Output::pipe(source, log))
         };
         drop(devices); // bound by now

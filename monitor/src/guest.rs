@@ -15,6 +15,8 @@ pub(crate) struct Guest {
     pub(crate) root: Root,
     pub(crate) node: NodeName,
     pub(crate) vmid: Vmid,
+    /// Whoever started it wants to hear all that the runtime says.
+    pub(crate) debug: bool,
 }
 
 impl Guest {
@@ -92,6 +94,14 @@ impl Guest {
             warn("lxc-monitord", &err.to_string());
         }
     }
+}
+
+/// Lines on standard error that the daemon passes on to the task's log. None becomes a warning.
+pub(crate) fn tell(text: &str) {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines: String = lines.map(|line| format!("DEBUG: {line}\n")).collect();
+    // As of a warning.
+    std::io::Write::write_all(&mut std::io::stderr(), lines.as_bytes()).ok();
 }
 
 /// A line on standard error that the daemon turns into a task warning.

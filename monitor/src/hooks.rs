@@ -98,6 +98,7 @@ mod tests {
             root: pve_integration::layout::Root::new(dir).unwrap(),
             node: "pve1".parse().unwrap(),
             vmid: "101".parse().unwrap(),
+            debug: false,
         };
         Hooks::of(&guest, script.clone(), script)
     }

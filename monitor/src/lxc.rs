@@ -171,6 +171,9 @@ impl Watch<'_> {
                 match message {
                     Message::State(State::Running) if !*told => {
                         life.runs(self.guest);
+                        if life.debug {
+                            log::tell_all(self.guest);
+                        }
                         run::say_running(life.init())?;
                         *told = true;
                     }
@@ -198,7 +201,12 @@ impl Watch<'_> {
         }
         match status {
             Some(status) if life.ran => Ok(status),
-            Some(_) | None => Err(Error::Lxc(log::first_error(self.guest))),
+            Some(_) | None => {
+                if life.debug {
+                    log::tell_all(self.guest);
+                }
+                Err(Error::Lxc(log::first_error(self.guest)))
+            }
         }
     }
 

@@ -27,6 +27,7 @@ mod net;
 mod oci;
 mod output;
 mod pace;
+mod packing;
 mod probe;
 mod rootfs;
 mod run;
@@ -69,6 +70,9 @@ enum Verb {
         /// Let this program of LXC's run it, not libcrun
         #[arg(long, value_name = "FILE")]
         lxc_start: Option<PathBuf>,
+        /// Say on standard error all that the runtime says
+        #[arg(long)]
+        debug: bool,
     },
     /// Change one network interface of a container that runs under libcrun
     Net {
@@ -153,7 +157,7 @@ struct GuestArguments {
 impl GuestArguments {
     fn check(self) -> anyhow::Result<Guest> {
         let root = std::path::absolute(&self.root).context("--root")?;
-        Ok(Guest { root: Root::new(root)?, node: self.node, vmid: self.vmid })
+        Ok(Guest { root: Root::new(root)?, node: self.node, vmid: self.vmid, debug: false })
     }
 }
 
@@ -172,8 +176,16 @@ fn main() -> ExitCode {
 fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.verb {
         _ if arguments.probe => probe::probe()?,
-        Some(Verb::Run { guest, lxc_start: None }) => run::run(&guest.check()?)?,
-        Some(Verb::Run { guest, lxc_start: Some(program) }) => lxc::run(&guest.check()?, &program)?,
+        Some(Verb::Run { guest, lxc_start, debug }) => {
+            let guest = guest.check()?;
+            // Where PVE's service starts us the command line is always the same.
+            let marked = fs_err::remove_file(guest.root.debug_mark(guest.vmid)).is_ok();
+            let guest = Guest { debug: debug || marked, ..guest };
+            match lxc_start {
+                None => run::run(&guest)?,
+                Some(program) => lxc::run(&guest, &program)?,
+            }
+        }
         Some(Verb::LxcChild { parent, program, arguments }) => {
             lxc::become_lxc_start(parent, &program, &arguments)?;
         }

@@ -259,6 +259,7 @@ mod tests {
             root: pve_integration::layout::Root::new(dir).unwrap(),
             node: "pve1".parse().unwrap(),
             vmid: "100".parse().unwrap(),
+            debug: false,
         };
         let path = guest.root.lxc_config(&guest.node, guest.vmid);
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -145,6 +145,11 @@ impl Root {
         self.guest_run(vmid).join("exit.json")
     }
 
+    /// That the next start is to say all; whoever starts takes it away.
+    pub fn debug_mark(&self, vmid: Vmid) -> PathBuf {
+        self.guest_run(vmid).join("debug")
+    }
+
     pub fn monitor_stderr(&self, vmid: Vmid) -> PathBuf {
         self.guest_run(vmid).join("stderr")
     }

@@ -11,6 +11,7 @@ mod change;
 mod clone;
 mod config;
 mod console;
+mod copying;
 mod create;
 mod destroy;
 mod disk;
@@ -58,7 +59,7 @@ use crate::stats::CpuMeter;
 use crate::tasks::{TaskLog, Tasks};
 
 pub(crate) use archive::Archive;
-pub(crate) use backup::{BackupRun, Member};
+pub(crate) use backup::{BackupRun, LZOP, Member, is_installed};
 pub(crate) use bulk::{Batch, Ending};
 pub(crate) use change::{Change, is_indexed, new_size_gib, split_list, text as as_text};
 pub(crate) use clone::CloneRequest;

@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("heap", &[]),
     ("lxc-protocol", &[]),
     ("loopdev", &[]),
+    ("idmap", &[]),
     ("packet", &[]),
     ("oci-verbs", &[]),
     (
@@ -24,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "dhcp",
             "heap",
+            "idmap",
             "images",
             "libcrun",
             "loopdev",

@@ -84,7 +84,7 @@ pub(super) fn plan(guest: &Guest, config: &ContainerConfig, rootfs: &Rootfs) -> 
         rustix::io::ioctl_fionbio(&source, true).during("cannot prepare the output pipe")?;
         Some((writer, source))
     };
-    Ok(Plan { command: made.command, debug: made.debug, pipe, devices })
+    Ok(Plan { command: made.command, debug: made.debug || guest.debug, pipe, devices })
 }
 
 /// Made anew at each start and read once, so it needs no sync; the environment may hold secrets.
@@ -108,6 +108,8 @@ fn prepare_log(path: &Path) -> Result<()> {
 pub(super) struct Life {
     pub(super) began: Began,
     pub(super) output: Option<Output>,
+    /// Whether LXC's log is to be told.
+    pub(super) debug: bool,
     /// Whether LXC said that init runs.
     pub(super) ran: bool,
     lxc_start: Pid,
@@ -136,7 +138,15 @@ impl Life {
         let began = Began::now();
         let child = command.spawn().during("cannot make a process for lxc-start")?;
         let lxc_start = Pid::from_child(&child);
-        Ok(Self { began, output, ran: false, lxc_start, init: None, _devices: plan.devices })
+        Ok(Self {
+            began,
+            output,
+            debug: plan.debug,
+            ran: false,
+            lxc_start,
+            init: None,
+            _devices: plan.devices,
+        })
     }
 
     /// Of `lxc-start`.

@@ -1,7 +1,7 @@
 //! What LXC's own log says of a failure. Its lines are
 //! `lxc-start 100 20240101120000.000 ERROR    start - ../src/lxc/start.c:start:2197 - message`.
 
-use crate::guest::Guest;
+use crate::guest::{Guest, tell};
 
 const UNKNOWN: &str = "it does not say why";
 
@@ -14,6 +14,11 @@ pub(super) fn first_error(guest: &Guest) -> String {
 pub(super) fn exec_failure(guest: &Guest) -> Option<String> {
     let log = read(guest);
     errors(&log).find(|line| line.contains("Failed to exec")).map(str::to_owned)
+}
+
+/// All of it so far.
+pub(super) fn tell_all(guest: &Guest) {
+    tell(&read(guest));
 }
 
 fn read(guest: &Guest) -> String {

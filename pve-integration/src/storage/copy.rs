@@ -63,6 +63,23 @@ impl VolumePath {
         command
     }
 
+    /// A program that writes the folder here to its standard output, with all that `copy_to` copies
+    /// but sockets, which no archive holds.
+    pub fn pack(&self) -> Command {
+        let mut command = tar();
+        command.args(["--create", "--format=posix", "--one-file-system", "--sparse"]);
+        command.arg("--directory").arg(&self.path).arg(".");
+        command
+    }
+
+    /// A program that fills a folder from what [`pack`](Self::pack) wrote.
+    pub fn unpack_to(target: &Path) -> Command {
+        let mut command = tar();
+        command.args(["--extract", "--preserve-permissions", "--same-owner"]);
+        command.arg("--directory").arg(target);
+        command
+    }
+
     fn remove(&self) -> Result<bool, StorageError> {
         let removed = match self.format {
             VolumeFormat::Subvol => fs::remove_dir_all(&self.path),
@@ -209,6 +226,15 @@ impl DirStorage {
             .map_err(StorageError::io("set the mode of", &target))?;
         Ok(base)
     }
+}
+
+/// It ends with the thread that starts it.
+fn tar() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", "tar", "--numeric-owner", "--acls", "--xattrs"]);
+    command.args(["--xattrs-include=*", "--file=-"]);
+    prepare(&mut command);
+    command
 }
 
 pub(super) fn prepare(command: &mut Command) {

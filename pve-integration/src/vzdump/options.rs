@@ -28,7 +28,6 @@ pub enum Compress {
     None,
     Gzip,
     Zstd,
-    /// Nothing here writes it.
     Lzo,
 }
 
@@ -66,8 +65,16 @@ pub struct Options {
     pub stopwait: u64,
     /// Patterns, the usual ones among them.
     pub exclude: Vec<String>,
+    /// A program to call at each step.
+    pub script: Option<String>,
+    /// Threads for gzip: 0 for gzip itself, 1 for half of the CPUs.
+    pub pigz: u64,
+    /// Threads for zstd; 0 for half of the CPUs.
+    pub zstd: u64,
     /// What was asked for and is of no effect here, with the reason.
     pub ignored: Vec<&'static str>,
+    /// What was asked for and is not done, with the reason.
+    pub undone: Vec<&'static str>,
 }
 
 /// What vzdump leaves out unless `stdexcludes` is off.
@@ -129,33 +136,39 @@ impl Options {
             lockwait: number("lockwait"),
             stopwait: number("stopwait"),
             exclude,
+            script: text("script").filter(|script| !script.is_empty()),
+            pigz: number("pigz"),
+            zstd: get("zstd").and_then(Value::as_u64).unwrap_or(1),
             ignored: ignored(&get),
+            undone: undone(&get),
         })
     }
 }
 
-fn ignored<'v>(get: &impl Fn(&str) -> Option<&'v Value>) -> Vec<&'static str> {
-    let is_set = |key: &str| match get(key) {
+fn is_set(value: Option<&Value>) -> bool {
+    match value {
         Some(Value::String(text)) => !text.is_empty(),
         Some(Value::Number(number)) => number.as_u64() != Some(0),
         Some(_) => true,
         None => false,
-    };
+    }
+}
+
+fn ignored<'v>(get: &impl Fn(&str) -> Option<&'v Value>) -> Vec<&'static str> {
     let mut reasons = Vec::new();
-    if is_set("mailto") {
-        reasons.push("mailto: no mail is sent, this host has no notification system");
-    }
-    if is_set("script") {
-        reasons.push("script: hook scripts are not run");
-    }
-    if is_set("tmpdir") {
+    if is_set(get("tmpdir")) {
         reasons.push("tmpdir: no temporary files are needed");
     }
-    if is_set("pigz") {
-        reasons.push("pigz: one thread compresses");
+    reasons
+}
+
+fn undone<'v>(get: &impl Fn(&str) -> Option<&'v Value>) -> Vec<&'static str> {
+    let mut reasons = Vec::new();
+    if is_set(get("mailto")) {
+        reasons.push("mailto: no mail is sent, this host has no notification system");
     }
-    if get("zstd").and_then(Value::as_u64) != Some(1) {
-        reasons.push("zstd: one thread compresses");
+    if get("notification-mode").and_then(Value::as_str) == Some("notification-system") {
+        reasons.push("notification-mode: nobody is told, this host has no notification system");
     }
     reasons
 }
@@ -225,8 +238,9 @@ mod tests {
 
     #[test]
     fn says_what_it_does_not_do() {
-        let options = options(&json!({"mailto": "a@b.c", "zstd": 4}));
-        assert_eq!(options.ignored.len(), 2);
+        let options = options(&json!({"mailto": "a@b.c", "zstd": 4, "tmpdir": "/x"}));
+        assert_eq!((options.ignored.len(), options.undone.len()), (1, 1));
+        assert_eq!((options.zstd, options.pigz), (4, 0));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! `PVE/VZDump.pm`.
 
 mod guest;
+mod hook;
 mod log;
+mod packing;
 mod target;
 
 use std::time::{Duration, Instant};
@@ -17,7 +19,9 @@ use rustix::io::Errno;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
+use self::hook::{Hook, Phase};
 use self::log::BackupLog;
+pub(crate) use self::packing::{LZOP, is_installed};
 use self::target::Target;
 use super::create::Taken;
 use super::{GuestError, Guests};
@@ -117,11 +121,18 @@ impl Guests {
     ) -> Result<(), GuestError> {
         let task = BackupLog::of_task(log);
         let options = run.options.clone();
+        let say = |line: &str| task.info(line);
+        let hook = Hook::of(&self.0.root, &options);
+        hook.run(Phase::JobInit, None, &say, cancel).await?;
         let target = self.blocking(move |guests| Target::open(guests, &options)).await?;
+        let hook = hook.into_folder(&target.folder);
         let _held = self.only_run(run.options.lockwait, &task, cancel).await?;
         task.info(format!("starting new backup job: {}", run.command_line));
         for reason in &run.options.ignored {
             task.info(reason);
+        }
+        for reason in &run.options.undone {
+            task.warn(reason);
         }
         let mut members = Vec::new();
         for member in &run.members {
@@ -131,22 +142,53 @@ impl Guests {
                 None => members.push(member.vmid),
             }
         }
-        let mut failed = false;
-        for vmid in members {
-            let done = self.back_up_guest(vmid, &run, &target, log, cancel).await;
-            failed |= done.is_err();
-            if cancel.is_cancelled() {
-                let interrupted = "interrupted by signal";
-                task.error(format!("Backup job failed - {interrupted}"));
-                return Err(GuestError::die(interrupted));
+        let place = guest::Place { run: &run, target: &target, hook: &hook };
+        match self.back_up_all(members, &place, log, cancel).await {
+            Ok(false) => task.info("Backup job finished successfully"),
+            Ok(true) => {
+                task.info("Backup job finished with errors");
+                return Err(GuestError::die("job errors"));
+            }
+            Err(err) => {
+                let mut text = err.to_string();
+                // Whoever interrupts the run does not interrupt its end.
+                let own = CancellationToken::new();
+                if let Err(more) = hook.run(Phase::JobAbort, None, &say, &own).await {
+                    text = format!("{text}\n{more}");
+                }
+                task.error(format!("Backup job failed - {text}"));
+                return Err(GuestError::die(text));
             }
         }
-        if failed {
-            task.info("Backup job finished with errors");
-            return Err(GuestError::die("job errors"));
-        }
-        task.info("Backup job finished successfully");
         Ok(())
+    }
+
+    /// Whether one of them failed.
+    async fn back_up_all(
+        &self,
+        members: Vec<Vmid>,
+        place: &guest::Place<'_>,
+        log: &TaskLog,
+        cancel: &CancellationToken,
+    ) -> Result<bool, GuestError> {
+        let task = BackupLog::of_task(log);
+        let say = |line: &str| task.info(line);
+        let interrupted = |err: GuestError| match cancel.is_cancelled() {
+            true => GuestError::die("interrupted by signal"),
+            false => err,
+        };
+        let started = place.hook.run(Phase::JobStart, None, &say, cancel).await;
+        started.map_err(interrupted)?;
+        let mut failed = false;
+        for vmid in members {
+            let done = self.back_up_guest(vmid, place, log, cancel).await;
+            failed |= done.is_err();
+            if cancel.is_cancelled() {
+                return Err(GuestError::die("interrupted by signal"));
+            }
+        }
+        place.hook.run(Phase::JobEnd, None, &say, cancel).await.map_err(interrupted)?;
+        Ok(failed)
     }
 
     /// Returns when no other run is under way; for as long as the answer is kept, none begins.

@@ -11,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::change::is_indexed;
 use super::config::check_lock;
+use super::copying::copy_paced;
 use super::create::{LOCK, LOCK_TIMEOUT, Taken};
 use super::disk::with_volume;
 use super::journal::Journal;
 use super::note::Note as _;
-use super::operation::{Operation, copy};
+use super::operation::Operation;
 use super::volumes::Storages;
 use super::{GuestError, Guests, net, pve, snapshot};
 use crate::runtime::pct::PctCall;
@@ -36,7 +37,7 @@ pub(crate) struct CloneRequest {
     pub(crate) description: Option<String>,
     /// A pool that is there.
     pub(crate) pool: Option<String>,
-    /// KiB a second.
+    /// KiB a second, for PVE where it makes the clone.
     pub(crate) bwlimit: Option<f64>,
 }
 
@@ -51,12 +52,14 @@ pub(crate) struct ClonePlan {
     pves: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Copied {
     key: String,
     value: String,
     volume: VolumeId,
     storage: StorageId,
+    /// KiB a second.
+    limit: Option<f64>,
 }
 
 impl ClonePlan {
@@ -100,6 +103,7 @@ impl ClonePlan {
                     value: value.to_owned(),
                     volume,
                     storage,
+                    limit: None,
                 });
             } else if is_indexed(key, "net") {
                 config.set(key, net::with_new_address(key, value, None)?);
@@ -142,6 +146,13 @@ impl ClonePlan {
         storages.sort();
         storages.dedup();
         storages
+    }
+
+    /// `limit` tells how fast a copy between these two storages may be.
+    pub(crate) fn limit_by(&mut self, limit: impl Fn(&[StorageId]) -> Option<f64>) {
+        for disk in &mut self.disks {
+            disk.limit = limit(&[disk.volume.storage().clone(), disk.storage.clone()]);
+        }
     }
 
     pub(crate) fn nets(&self) -> Vec<&str> {
@@ -255,9 +266,6 @@ impl Guests {
     ) -> Result<(), GuestError> {
         let (source, target) = (plan.request.source, plan.request.target);
         let pool = plan.request.pool.clone();
-        if plan.request.bwlimit.is_some_and(|limit| limit > 0.0) {
-            log.warn("bwlimit: copies on this host are not limited");
-        }
         log.line(format!("creating a clone of container {source} with ID {target}"));
         let work = async {
             self.blocking(move |guests| Ok(firewall::copy(&guests.0.root, source, target)?))
@@ -290,47 +298,52 @@ impl Guests {
         for disk in disks {
             log.line(format!("create full clone of mountpoint {} ({})", disk.key, disk.volume));
             let version = request.snapshot.as_deref().map_or(Version::Current, Version::Snapshot);
-            let (volume, bytes) = copy_volume(
-                &storages,
-                (&disk.volume, version),
-                (&disk.storage, request.target),
-                cancel,
-            )
-            .await?;
+            let copies = Copies { storages: &storages, limit: disk.limit, cancel };
+            let to = (&disk.storage, request.target);
+            let (volume, bytes) = copies.copy_volume((&disk.volume, version), to).await?;
             config.set(&disk.key, with_volume(&disk.key, &disk.value, &volume, bytes)?);
         }
         Ok(config)
     }
 }
 
-/// A volume of `to` with what `from` holds; and its size.
-pub(super) async fn copy_volume(
-    storages: &Storages<'_>,
-    from: (&VolumeId, Version<'_>),
-    to: (&StorageId, Vmid),
-    cancel: &CancellationToken,
-) -> Result<(VolumeId, u64), GuestError> {
-    let (volume, version) = from;
-    let source = storages.require(volume.storage())?;
-    if version == Version::Current {
-        source.existing(volume)?;
-    }
-    let place = source.version(volume, version)?;
-    let subvol = place.format == VolumeFormat::Subvol;
-    let target = storages.require(to.0)?;
-    let made = target.allocate(to.1, Allocation::Copy { subvol }, (0, 0))?;
-    let there = target.path_of(&made)?;
-    let copied = async {
-        copy(place.copy_to(&there.path), cancel).await?;
-        target.finish_copy(&there)?;
-        Ok(target.size(&made)?)
-    };
-    match copied.await {
-        Ok(bytes) => Ok((made, bytes)),
-        Err(err) => {
-            // The first failure is the one to tell, and the journal knows of the volume.
-            drop(target.free(&made));
-            Err(err)
+/// How volumes are copied.
+pub(super) struct Copies<'a> {
+    pub(super) storages: &'a Storages<'a>,
+    /// KiB a second.
+    pub(super) limit: Option<f64>,
+    pub(super) cancel: &'a CancellationToken,
+}
+
+impl Copies<'_> {
+    /// A volume of `to` with what `from` holds; and its size.
+    pub(super) async fn copy_volume(
+        &self,
+        from: (&VolumeId, Version<'_>),
+        to: (&StorageId, Vmid),
+    ) -> Result<(VolumeId, u64), GuestError> {
+        let (volume, version) = from;
+        let source = self.storages.require(volume.storage())?;
+        if version == Version::Current {
+            source.existing(volume)?;
+        }
+        let place = source.version(volume, version)?;
+        let subvol = place.format == VolumeFormat::Subvol;
+        let target = self.storages.require(to.0)?;
+        let made = target.allocate(to.1, Allocation::Copy { subvol }, (0, 0))?;
+        let there = target.path_of(&made)?;
+        let copied = async {
+            copy_paced(&place, &there.path, self.limit, self.cancel).await?;
+            target.finish_copy(&there)?;
+            Ok(target.size(&made)?)
+        };
+        match copied.await {
+            Ok(bytes) => Ok((made, bytes)),
+            Err(err) => {
+                // The first failure is the one to tell, and the journal knows of the volume.
+                drop(target.free(&made));
+                Err(err)
+            }
         }
     }
 }

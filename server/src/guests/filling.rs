@@ -106,7 +106,7 @@ impl Filling {
 }
 
 /// A limit below one would be none.
-fn whole(limit: f64) -> u64 {
+pub(super) fn whole(limit: f64) -> u64 {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -22,6 +22,8 @@ const TOLERATED: &[&str] = &["mounted"];
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Start {
     pub(crate) skiplock: bool,
+    /// Tell all that the runtime says.
+    pub(crate) debug: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,7 +58,7 @@ impl Guests {
         cancel: &CancellationToken,
     ) -> Result<(), GuestError> {
         if self.is_pves(vmid).await? {
-            let call = PctCall::Start { vmid, skiplock: how.skiplock };
+            let call = PctCall::Start { vmid, skiplock: how.skiplock, debug: how.debug };
             return self.pct(&call, log, cancel).await;
         }
         let task_log = log.clone();
@@ -64,7 +66,7 @@ impl Guests {
         for warning in self.blocking(move |guests| guests.unenforced(vmid)).await? {
             log.warn(warning);
         }
-        self.launch(vmid, log, cancel).await
+        self.launch(vmid, how.debug, log, cancel).await
     }
 
     /// Nothing of this needs the container's lock to be held on: a second start is refused by the

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::apply::add_unused;
 use super::change::is_indexed;
-use super::clone::copy_volume;
+use super::clone::Copies;
 use super::config::check_lock;
 use super::disk::with_volume;
 use super::operation::{Operation, named_volumes};
@@ -27,10 +27,24 @@ pub(crate) struct Move {
     pub(crate) delete: bool,
     pub(crate) digest: Option<String>,
     /// KiB a second.
-    pub(crate) bwlimit: Option<f64>,
+    pub(crate) limit: Option<f64>,
 }
 
 impl Guests {
+    /// Where a disk lies now; `None` if it is no disk on a storage, which the move itself will tell.
+    pub(crate) async fn disk_storage(
+        &self,
+        vmid: Vmid,
+        disk: &str,
+    ) -> Result<Option<StorageId>, GuestError> {
+        let entry = self.entry(vmid).await?;
+        let point = entry.config.get(disk).and_then(|value| MountPoint::parse(disk, value).ok());
+        Ok(match point.map(|point| point.source) {
+            Some(MountSource::Volume(volume)) => Some(volume.storage().clone()),
+            Some(MountSource::Bind(_) | MountSource::Device(_)) | None => None,
+        })
+    }
+
     pub(crate) async fn move_volume(
         &self,
         vmid: Vmid,
@@ -38,11 +52,11 @@ impl Guests {
         who: &AuthId,
     ) -> Result<Upid, GuestError> {
         if self.is_pves(vmid).await? {
-            let Move { disk, storage, delete, digest, bwlimit } = request;
+            let Move { disk, storage, delete, digest, limit } = request;
             let options = [
                 ("delete", delete.then(|| "1".to_owned())),
                 ("digest", digest),
-                ("bwlimit", bwlimit.map(|limit| limit.to_string())),
+                ("bwlimit", limit.map(|limit| limit.to_string())),
             ];
             let options = pve::options(options);
             let call = PctCall::Move { vmid, disk, storage, options };
@@ -128,8 +142,9 @@ impl Guests {
     ) -> Result<(), GuestError> {
         log.line(format!("moving volume '{volume}' to storage '{}'", request.storage));
         let storages = Storages::read(&self.0.root, &self.0.node)?;
-        let from = (&volume, Version::Current);
-        let (made, bytes) = copy_volume(&storages, from, (&request.storage, vmid), cancel).await?;
+        let (from, to) = ((&volume, Version::Current), (&request.storage, vmid));
+        let copies = Copies { storages: &storages, limit: request.limit, cancel };
+        let (made, bytes) = copies.copy_volume(from, to).await?;
         let made = self
             .blocking(move |guests| {
                 let mut locked = guests.lock(vmid)?;
@@ -190,7 +205,7 @@ mod tests {
     #[case::snapshots("rootfs", true, "move a volume with snapshots and delete the source")]
     fn refuses(#[case] disk: &str, #[case] delete: bool, #[case] message: &str) {
         let storage = "other".parse().unwrap();
-        let request = Move { disk: disk.to_owned(), storage, delete, digest: None, bwlimit: None };
+        let request = Move { disk: disk.to_owned(), storage, delete, digest: None, limit: None };
         let err = movable(&ContainerConfig::parse(CONFIG), &request).unwrap_err().to_string();
         assert!(err.ends_with(message), "{err}");
     }
@@ -201,7 +216,7 @@ mod tests {
     #[case("mp1", true)]
     fn takes(#[case] disk: &str, #[case] delete: bool) {
         let storage = "other".parse().unwrap();
-        let request = Move { disk: disk.to_owned(), storage, delete, digest: None, bwlimit: None };
+        let request = Move { disk: disk.to_owned(), storage, delete, digest: None, limit: None };
         movable(&ContainerConfig::parse(CONFIG), &request).unwrap();
     }
 }

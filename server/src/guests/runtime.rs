@@ -132,11 +132,12 @@ impl Guests {
     pub(super) async fn launch(
         &self,
         vmid: Vmid,
+        debug: bool,
         log: &TaskLog,
         cancel: &CancellationToken,
     ) -> Result<(), GuestError> {
         let Choice { runtime, by } = self.blocking(move |guests| guests.choice(vmid)).await?;
-        let failed = match self.0.runtimes.of(runtime).start(vmid, log, cancel).await {
+        let failed = match self.0.runtimes.of(runtime).start(vmid, debug, log, cancel).await {
             Ok(()) => return Ok(()),
             Err(err @ (RuntimeError::Unusable(_) | RuntimeError::Failed(_))) => err,
             Err(err) => return Err(err.into()),
@@ -161,7 +162,7 @@ impl Guests {
             // Or the service that PVE starts would run our monitor once more.
             self.blocking(move |guests| guests.keep_unit(vmid, false)).await?;
         }
-        Ok(self.0.runtimes.of(other).start(vmid, log, cancel).await?)
+        Ok(self.0.runtimes.of(other).start(vmid, debug, log, cancel).await?)
     }
 
     /// Why not, if not, as it is now.

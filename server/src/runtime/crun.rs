@@ -22,10 +22,11 @@ impl Runtime for Crun {
     async fn start(
         &self,
         vmid: Vmid,
+        debug: bool,
         log: &TaskLog,
         cancel: &CancellationToken,
     ) -> Result<(), RuntimeError> {
-        self.0.start(vmid, &How::Crun, log, cancel).await
+        self.0.start(vmid, &How { lxc_start: None, debug }, log, cancel).await
     }
 
     async fn probe(&self) -> Result<Value, RuntimeError> {

@@ -74,10 +74,11 @@ impl Runtime for Lxc {
     async fn start(
         &self,
         vmid: Vmid,
+        debug: bool,
         log: &TaskLog,
         cancel: &CancellationToken,
     ) -> Result<(), RuntimeError> {
-        let how = How::Lxc(self.program()?);
+        let how = How { lxc_start: Some(self.program()?), debug };
         self.supervised.start(vmid, &how, log, cancel).await
     }
 

@@ -35,10 +35,12 @@ pub(crate) use supervised::Supervised;
 #[async_trait]
 pub(crate) trait Runtime: Send + Sync {
     /// Returns when the container runs; its supervisor lives on without us. Whoever fails or is
-    /// cancelled leaves nothing of the container running.
+    /// cancelled leaves nothing of the container running. With `debug` the log gets all that the
+    /// runtime says of the start.
     async fn start(
         &self,
         vmid: Vmid,
+        debug: bool,
         log: &TaskLog,
         cancel: &CancellationToken,
     ) -> Result<(), RuntimeError>;

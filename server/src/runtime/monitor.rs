@@ -30,12 +30,12 @@ const PLUG_TIMEOUT: Duration = Duration::from_secs(20);
 const UNKNOWN_OS: &str = "unmanaged";
 
 /// What the monitor has a container run by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum How {
-    /// The libcrun it is linked with.
-    Crun,
-    /// This `lxc-start`.
-    Lxc(PathBuf),
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct How {
+    /// This `lxc-start`, not the libcrun that it is linked with.
+    pub(crate) lxc_start: Option<PathBuf>,
+    /// With all that the runtime says.
+    pub(crate) debug: bool,
 }
 
 /// How to call it.
@@ -76,6 +76,8 @@ pub(crate) struct Unpacked {
 pub(crate) struct ArchiveJob {
     pub(crate) output: PathBuf,
     pub(crate) compress: Compress,
+    /// A program's, of which it has more than one.
+    pub(crate) threads: Option<u64>,
     /// KiB a second; 0 for no limit.
     pub(crate) bwlimit: u64,
     /// 8 is what the kernel does when nobody else wants the disk.
@@ -135,8 +137,11 @@ impl Monitor {
         fs_err::create_dir_all(&dir).map_err(io_error)?;
         let stderr = fs_err::File::create(self.root.monitor_stderr(vmid)).map_err(io_error)?;
         let mut command = self.command("run", vmid);
-        if let How::Lxc(program) = how {
+        if let Some(program) = &how.lxc_start {
             command.arg("--lxc-start").arg(program);
+        }
+        if how.debug {
+            command.arg("--debug");
         }
         command.stdout(Stdio::piped()).stderr(Stdio::from(stderr.into_file()));
         command.spawn().map_err(|err| self.cannot_spawn(&err))
@@ -309,7 +314,8 @@ impl Monitor {
         let mut command = Self::polite(job.ionice);
         command.arg(monitor.as_std().get_program()).args(monitor.as_std().get_args());
         command.arg("--output").arg(&job.output);
-        command.args(["--compress", packing(job.compress)?]);
+        command.args(["--compress", packing(job.compress)]);
+        command.args(job.threads.map(|threads| format!("--threads={threads}")));
         command.arg(format!("--bwlimit={}", job.bwlimit));
         command.args(job.snapshot.iter().map(|name| format!("--snapshot={name}")));
         command.args(job.exclude.iter().map(|pattern| format!("--exclude={pattern}")));
@@ -387,12 +393,12 @@ pub(super) fn clean(program: &Path) -> Command {
 }
 
 /// As the monitor takes it.
-fn packing(compress: Compress) -> Result<&'static str, RuntimeError> {
+fn packing(compress: Compress) -> &'static str {
     match compress {
-        Compress::None => Ok("none"),
-        Compress::Gzip => Ok("gzip"),
-        Compress::Zstd => Ok("zstd"),
-        Compress::Lzo => Err(RuntimeError::Failed("lzo archives cannot be written".to_owned())),
+        Compress::None => "none",
+        Compress::Gzip => "gzip",
+        Compress::Zstd => "zstd",
+        Compress::Lzo => "lzo",
     }
 }
 

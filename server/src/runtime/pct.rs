@@ -181,10 +181,11 @@ impl Runtime for Pct {
     async fn start(
         &self,
         vmid: Vmid,
+        debug: bool,
         log: &TaskLog,
         cancel: &CancellationToken,
     ) -> Result<(), RuntimeError> {
-        self.run(&PctCall::Start { vmid, skiplock: false }, Some(log), cancel).await
+        self.run(&PctCall::Start { vmid, skiplock: false, debug }, Some(log), cancel).await
     }
 
     async fn probe(&self) -> Result<Value, RuntimeError> {

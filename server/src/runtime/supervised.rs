@@ -334,7 +334,7 @@ impl Supervised {
             }
             Ok(None) => {
                 let status = child.wait().await.map_err(|err| RuntimeError::io("monitor", err))?;
-                self.tell(vmid, log, false);
+                self.tell(vmid, log, how.debug);
                 let cause = self.0.monitor.report(vmid).cause(status);
                 if self.has_leftovers(vmid) && !self.is_supervised(vmid) {
                     self.cleanup(vmid).await?;

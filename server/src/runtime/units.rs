@@ -69,7 +69,7 @@ impl Units {
 
     /// Which one a container is, if any is installed for it.
     pub(super) fn of_guest(&self, vmid: Vmid, how: &How) -> Option<Unit> {
-        if *how == How::Crun && self.on_pve() {
+        if how.lxc_start.is_none() && self.on_pve() {
             return Some(Unit::Pve(vmid));
         }
         (self.installed(OWN) && self.program == Path::new(PROGRAM)).then_some(Unit::Own(vmid))
@@ -99,19 +99,22 @@ impl Units {
         match unit {
             Unit::Own(vmid) => {
                 fs_err::create_dir_all(self.root.guest_run(vmid))?;
-                let lxc = match how {
-                    How::Crun => String::new(),
-                    How::Lxc(program) => format!(" --lxc-start {}", program.display()),
-                };
-                let text = format!("LXCRI_HOW=--node {}{lxc}\n", self.node);
+                let lxc = how.lxc_start.as_ref().map_or_else(String::new, |program| {
+                    format!(" --lxc-start {}", program.display())
+                });
+                let debug = if how.debug { " --debug" } else { "" };
+                let text = format!("LXCRI_HOW=--node {}{lxc}{debug}\n", self.node);
                 atomic::write(&self.root.guest_run(vmid).join(HOW), 0o644, text.as_bytes())
             }
             Unit::Pve(vmid) => {
-                if self.write(vmid)? {
-                    self.reload()
+                let mark = self.root.debug_mark(vmid);
+                if how.debug {
+                    fs_err::create_dir_all(self.root.guest_run(vmid))?;
+                    atomic::write(&mark, 0o644, b"")?;
                 } else {
-                    Ok(())
+                    forget(&mark)?;
                 }
+                if self.write(vmid)? { self.reload() } else { Ok(()) }
             }
         }
     }
@@ -257,9 +260,9 @@ mod tests {
     fn pves_unit_is_for_crun_alone() {
         let dir = tempfile::tempdir().unwrap();
         let units = units(dir.path(), &[OWN, PVE]);
-        let lxc = How::Lxc("/usr/bin/lxc-start".into());
+        let lxc = How { lxc_start: Some("/usr/bin/lxc-start".into()), debug: true };
 
-        assert_eq!(units.of_guest(vmid(101), &How::Crun), Some(Unit::Pve(vmid(101))));
+        assert_eq!(units.of_guest(vmid(101), &How::default()), Some(Unit::Pve(vmid(101))));
         assert_eq!(units.of_guest(vmid(101), &lxc), Some(Unit::Own(vmid(101))));
     }
 
@@ -267,11 +270,11 @@ mod tests {
     fn a_monitor_from_elsewhere_is_a_plain_process() {
         let dir = tempfile::tempdir().unwrap();
         let mut units = units(dir.path(), &[OWN]);
-        assert_eq!(units.of_guest(vmid(101), &How::Crun), Some(Unit::Own(vmid(101))));
+        assert_eq!(units.of_guest(vmid(101), &How::default()), Some(Unit::Own(vmid(101))));
 
         units.program = "/opt/lxcri-monitor".into();
 
-        assert_eq!(units.of_guest(vmid(101), &How::Crun), None);
+        assert_eq!(units.of_guest(vmid(101), &How::default()), None);
     }
 
     #[test]
@@ -308,11 +311,11 @@ mod tests {
     fn our_unit_is_told_the_runtime() {
         let dir = tempfile::tempdir().unwrap();
         let units = units(dir.path(), &[OWN]);
-        let lxc = How::Lxc("/usr/bin/lxc-start".into());
+        let lxc = How { lxc_start: Some("/usr/bin/lxc-start".into()), debug: true };
 
         units.prepare(Unit::Own(vmid(101)), &lxc).unwrap();
 
         let text = fs_err::read_to_string(units.root.guest_run(vmid(101)).join(HOW)).unwrap();
-        assert_eq!(text, "LXCRI_HOW=--node pve1 --lxc-start /usr/bin/lxc-start\n");
+        assert_eq!(text, "LXCRI_HOW=--node pve1 --lxc-start /usr/bin/lxc-start --debug\n");
     }
 }

@@ -122,3 +122,27 @@ fn an_edit_of_the_user_list_counts_at_once() {
         "403 Permission check failed (/vms/100, VM.Audit)"
     );
 }
+
+/// Nobody here has a second factor, so PVE asks for none; and tickets have one format.
+#[rstest]
+#[case::code(&[("otp", "123456")])]
+#[case::old_format(&[("new-format", "0")])]
+#[case::both(&[("otp", "123456"), ("new-format", "1")])]
+fn what_old_clients_send_changes_no_login(#[case] more: &[(&str, &str)]) {
+    let daemon = with_users().start();
+    let fields = [&[("username", "joe@pve"), ("password", "secret-word")], more].concat();
+    let answer = daemon.request_as(&[], "POST", "/access/ticket", &fields).data();
+    let cookie = format!("PVEAuthCookie={}", answer["ticket"].as_str().unwrap());
+    let read = daemon.request_as(&[("Cookie", &cookie)], "GET", "/version", &[]);
+    assert_eq!(read.line(), "200 OK");
+}
+
+#[test]
+fn a_code_is_no_way_around_a_second_factor() {
+    let factors = r#"{"users":{"joe@pve":{"totp":[{"id":"a","entry":"x"}]}}}"#;
+    let daemon = with_users().file("etc/pve/priv/tfa.cfg", factors).start();
+    let fields = [("username", "joe@pve"), ("password", "secret-word"), ("otp", "123456")];
+    let reply = daemon.request_as(&[], "POST", "/access/ticket", &fields);
+    let reason = "user 'joe@pve' has a second factor, which can only be checked on a PVE node";
+    assert_eq!(reply.line(), format!("401 {reason}"));
+}

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use rstest::rstest;
 use serde_json::json;
 use tests::Daemon;
 
+use crate::attackers::as_root;
 use crate::{ANN, with_users};
 
 const STORAGES: &str = "dir: local\n\tpath /var/lib/vz\n\tcontent vztmpl,rootdir,images,backup\n\n\
@@ -120,8 +122,10 @@ fn packed_noted_protected_and_listed() {
         ("bwlimit", "100000"),
         ("mailto", "a@example.com"),
     ];
-    let log = daemon.task(&daemon.post(VZDUMP, &parameters)).ok();
-    assert!(log.contains("INFO: mailto: no mail is sent"), "{log}");
+    let task = daemon.task(&daemon.post(VZDUMP, &parameters));
+    assert_eq!(task.exitstatus, "WARNINGS: 1", "{}", task.log);
+    let log = task.log;
+    assert!(log.contains("WARN: mailto: no mail is sent"), "{log}");
     assert!(log.contains("INFO: bandwidth limit: 100000 KiB/s"), "{log}");
 
     let rows = daemon.get("/nodes/pve1/storage/local/content?content=backup").data();
@@ -231,6 +235,173 @@ fn one_run_waits_for_another_and_can_be_ended() {
 }
 
 #[test]
+fn a_run_can_be_aborted() {
+    let daemon = world();
+    let big = daemon.root().join("var/lib/vz/images/100/subvol-100-disk-0.subvol/big");
+    fs_err::write(big, vec![7; 8 << 20]).unwrap();
+    let slow = daemon.post(VZDUMP, &[("vmid", "100"), ("bwlimit", "256")]);
+    let upid = slow.data().as_str().unwrap().to_owned();
+    tests::eventually(30, "an archive under way", || {
+        dump(&daemon).into_iter().find(|name| name.ends_with(".dat"))
+    });
+
+    let asked = std::time::Instant::now();
+    assert_eq!(daemon.delete(&format!("/nodes/pve1/tasks/{upid}")).data(), json!(null));
+
+    let ended = daemon.task(&slow);
+    assert!(asked.elapsed().as_secs() < 10, "{:?}", asked.elapsed());
+    assert!(ended.log.contains("ERROR: Backup of VM 100 failed - interrupted by signal"));
+    assert!(
+        ended.log.contains("ERROR: Backup job failed - interrupted by signal"),
+        "{}",
+        ended.log
+    );
+    assert_eq!(ended.failed(), "interrupted by signal");
+    assert!(daemon.guest(100).config().get("lock").is_none());
+    assert!(!dump(&daemon).iter().any(|name| !name.ends_with(".log")));
+    let notes = daemon.root().join("var/lib/proxmox-lxcri/changing");
+    assert_eq!(fs_err::read_dir(notes).unwrap().count(), 0);
+    // And is no obstacle to the next.
+    daemon.task(&daemon.post(VZDUMP, &[("vmid", "100")])).ok();
+}
+
+#[test]
+fn programs_pack_with_more_threads_or_in_their_own_format() {
+    let daemon = world();
+    let made = |parameters: &[(&str, &str)], end: &str| {
+        let all = [&[("vmid", "100")], parameters].concat();
+        let task = daemon.task(&daemon.post(VZDUMP, &all));
+        assert_eq!(task.exitstatus, "OK", "{}", task.log);
+        dump(&daemon).into_iter().find(|name| name.ends_with(end)).expect(end)
+    };
+    for compress in ["lzo", "1"] {
+        let name = made(&[("compress", compress)], ".tar.lzo");
+        assert!(tar(&daemon, &name, &["--lzop", "-t"]).contains("./etc/motd"));
+        fs_err::remove_file(path(&daemon, &name)).unwrap();
+    }
+    let name = made(&[("compress", "zstd"), ("zstd", "2")], ".tar.zst");
+    assert!(tar(&daemon, &name, &["--zstd", "-t"]).contains("./etc/motd"));
+}
+
+/// What is not there is said, and done without.
+#[test]
+fn pigz_is_a_program() {
+    let daemon = world();
+    let parameters = [("vmid", "100"), ("compress", "gzip"), ("pigz", "2")];
+    let task = daemon.task(&daemon.post(VZDUMP, &parameters));
+    let installed = ["/usr/bin/pigz", "/usr/local/bin/pigz"]
+        .iter()
+        .any(|path| std::path::Path::new(path).is_file());
+    if installed {
+        assert_eq!(task.exitstatus, "OK", "{}", task.log);
+    } else {
+        let warning =
+            "WARN: one thread compresses: 'pigz' does not exist; install the package pigz";
+        assert!(task.log.contains(warning), "{}", task.log);
+        assert_eq!(task.exitstatus, "WARNINGS: 1");
+    }
+    let name = dump(&daemon).into_iter().find(|name| name.ends_with(".tar.gz")).unwrap();
+    assert!(tar(&daemon, &name, &["-zt"]).contains("./etc/motd"));
+}
+
+/// A script that says what it was called with, and fails in the steps that are named in a file.
+const HOOK: &str = "#!/bin/sh\n\
+    echo \"HOOK: $* store=$STOREID dir=$DUMPDIR type=$VMTYPE host=$HOSTNAME target=$TARGET log=$LOGFILE\"\n\
+    case \"$1\" in FAILS) exit 3;; esac\n";
+
+fn hook(daemon: &Daemon, fails: &str) {
+    let script = daemon.root().join("hook");
+    fs_err::write(&script, HOOK.replace("FAILS", fails)).unwrap();
+    fs_err::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+/// The steps that the log tells of, each with the rest of its line.
+fn steps(log: &str) -> Vec<(&str, &str)> {
+    let lines = log.lines().filter_map(|line| line.strip_prefix("INFO: HOOK: "));
+    lines.map(|line| line.split_once(' ').unwrap()).collect()
+}
+
+#[test]
+fn a_script_is_called_at_each_step() {
+    let daemon = world();
+    hook(&daemon, "nothing");
+    let parameters = [("vmid", "100"), ("script", "/hook")];
+    let reply = as_root(&daemon, "POST", VZDUMP, &parameters);
+    let log = daemon.task(&reply).ok();
+
+    let steps = steps(&log);
+    let names: Vec<_> = steps.iter().map(|(name, _)| *name).collect();
+    assert_eq!(
+        names,
+        ["job-init", "job-start", "backup-start", "backup-end", "log-end", "job-end"],
+        "{log}"
+    );
+    let folder = daemon.root().join("var/lib/vz/dump").display().to_string();
+    assert_eq!(steps[0].1, "store=local dir= type= host= target= log=");
+    assert_eq!(steps[1].1, format!("store=local dir={folder} type= host= target= log="));
+    let name = dump(&daemon).into_iter().find(|name| name.ends_with(".tar")).unwrap();
+    let stem = name.strip_suffix(".tar").unwrap();
+    let of_guest = format!(
+        "stop 100 store=local dir={folder} type=lxc host=box target={folder}/{name} log={folder}/{stem}.log"
+    );
+    for (step, told) in &steps[2..5] {
+        assert_eq!(*told, of_guest, "{step}");
+    }
+}
+
+#[rstest]
+#[case::before_all(
+    "job-init", &["job-init"], "command 'ROOT/hook job-init' failed: exit code 3"
+)]
+#[case::before_the_first(
+    "job-start", &["job-init", "job-start", "job-abort"],
+    "command 'ROOT/hook job-start' failed: exit code 3"
+)]
+#[case::before_a_guest(
+    "backup-start",
+    &["job-init", "job-start", "backup-start", "backup-abort", "log-end", "job-end"],
+    "job errors"
+)]
+#[case::after_a_guest(
+    "backup-end",
+    &["job-init", "job-start", "backup-start", "backup-end", "backup-abort", "log-end", "job-end"],
+    "job errors"
+)]
+fn a_script_that_fails_ends_what_it_was_called_for(
+    #[case] fails: &str,
+    #[case] names: &[&str],
+    #[case] error: &str,
+) {
+    let daemon = world();
+    hook(&daemon, fails);
+    let reply = as_root(&daemon, "POST", VZDUMP, &[("vmid", "100"), ("script", "/hook")]);
+
+    let task = daemon.task(&reply);
+
+    let found: Vec<_> = steps(&task.log).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(found, names, "{}", task.log);
+    let ended = task.failed().replace(daemon.root().to_str().unwrap(), "ROOT");
+    assert_eq!(ended, error);
+    assert!(daemon.guest(100).config().get("lock").is_none());
+}
+
+#[test]
+fn a_script_that_is_none_is_named_and_only_root_names_one() {
+    let daemon = world();
+    let named = [("vmid", "100"), ("script", "/hook")];
+    let token = daemon.post(VZDUMP, &named);
+    assert_eq!(token.errors(), json!({"script": "Only root may set this option."}));
+    let ends = || {
+        let task = daemon.task(&as_root(&daemon, "POST", VZDUMP, &named));
+        task.failed().replace(daemon.root().to_str().unwrap(), "ROOT")
+    };
+    assert_eq!(ends(), "Error: The hook script 'ROOT/hook' does not exist.");
+    fs_err::write(daemon.root().join("hook"), "#!/bin/sh\n").unwrap();
+    assert_eq!(ends(), "Error: The hook script 'ROOT/hook' is not executable.");
+    assert_eq!(dump(&daemon), [""; 0]);
+}
+
+#[test]
 fn refuses_what_pve_refuses() {
     let daemon = world();
     let errors = |parameters: &[(&str, &str)]| daemon.post(VZDUMP, parameters).errors();
@@ -257,7 +428,6 @@ fn refuses_what_pve_refuses() {
         errors(&[("vmid", "100"), ("storage", "local"), ("notes-template", "{{x}}")]),
         json!({"notes-template": "found unknown: variable 'x' at char 4\n"})
     );
-    assert!(errors(&[("vmid", "100"), ("compress", "lzo")]).get("compress").is_some());
     let nowhere =
         daemon.task(&daemon.post(VZDUMP, &[("vmid", "100"), ("storage", "nope")])).failed();
     assert_eq!(

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tests::Daemon;
@@ -201,6 +202,59 @@ fn a_disk_moves_with_or_without_its_source() {
     assert!(motd(&daemon).exists() && config.get("lock").is_none(), "{config}");
     let complaints = daemon.post(path, &[("volume", "rootfs")]).errors();
     assert!(complaints["storage"].as_str().unwrap().contains("missing"), "{complaints}");
+}
+
+/// 2 MiB at 2 MiB a second, and whatever else there is.
+#[test]
+fn a_copy_is_no_faster_than_it_may_be() {
+    let daemon = world();
+    fs_err::write(motd(&daemon), vec![7; 2 << 20]).unwrap();
+    let timed = |path: &str, parameters: &[(&str, &str)]| {
+        let begun = Instant::now();
+        let task = daemon.task(&daemon.post(&format!("/nodes/pve1/lxc/{path}"), parameters));
+        assert_eq!(task.exitstatus, "OK", "{}", task.log);
+        begun.elapsed()
+    };
+
+    let took = timed("100/clone", &[("newid", "200"), ("bwlimit", "2048")]);
+    assert!(took >= Duration::from_millis(950), "{took:?}");
+    let config = daemon.guest(200).config();
+    let copy = volume(&daemon, &disk(&config, "mp0")).join("motd");
+    assert!(fs_err::read(copy).unwrap() == vec![7; 2 << 20]);
+    let image = volume(&daemon, &disk(&config, "rootfs"));
+    let original = volume(&daemon, "local:100/vm-100-disk-0.raw");
+    assert!(fs_err::read(image).unwrap() == fs_err::read(original).unwrap());
+
+    let moved = [("volume", "mp0"), ("storage", "other"), ("bwlimit", "2048")];
+    let took = timed("100/move_volume", &moved);
+    assert!(took >= Duration::from_millis(950), "{took:?}");
+
+    // Of the storage and of the data centre, for those who ask for nothing.
+    let limited = STORAGES.replacen("local\n", "local\n\tbwlimit clone=2048,move=0\n", 1);
+    fs_err::write(daemon.root().join("etc/pve/storage.cfg"), limited).unwrap();
+    fs_err::write(daemon.root().join("etc/pve/datacenter.cfg"), "bwlimit: move=2048\n").unwrap();
+    let took = timed("200/clone", &[("newid", "201")]);
+    assert!(took >= Duration::from_millis(950), "{took:?}");
+    let took = timed("200/move_volume", &[("volume", "mp0"), ("storage", "other")]);
+    assert!(took >= Duration::from_millis(950), "{took:?}");
+}
+
+#[test]
+fn a_slow_copy_can_be_aborted() {
+    let daemon = world();
+    fs_err::write(motd(&daemon), vec![7; 1 << 20]).unwrap();
+    let slow = daemon.post("/nodes/pve1/lxc/100/clone", &[("newid", "200"), ("bwlimit", "16")]);
+    let upid = slow.data().as_str().unwrap().to_owned();
+    tests::eventually(30, "a copy under way", || {
+        let there = files(&daemon, "var/lib/vz/images/200");
+        (!there.is_empty()).then_some(())
+    });
+    assert_eq!(daemon.delete(&format!("/nodes/pve1/tasks/{upid}")).data(), Value::Null);
+
+    assert_eq!(daemon.task(&slow).failed(), "clone failed: received interrupt");
+    assert!(!daemon.config_path(200).exists());
+    assert_eq!(files(&daemon, "var/lib/vz/images/200"), [""; 0]);
+    assert!(daemon.guest(100).config().get("lock").is_none());
 }
 
 /// As a resize of one, for upstream parses it before it looks.

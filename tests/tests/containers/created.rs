@@ -109,3 +109,34 @@ fn a_volume_gets_what_the_template_has_below_its_place(
     guest.destroy();
     assert!(shared.path().join("host").exists());
 }
+
+#[rstest::rstest]
+#[case::folder(SUBVOL)]
+#[case::image(RAW)]
+fn a_create_that_is_aborted_leaves_nothing(#[case] volume: (&str, &str)) {
+    let daemon = daemon();
+    // At this pace the template takes minutes.
+    let parameters = [SMALL, volume, UNPRIVILEGED, ("bwlimit", "1")];
+    let reply = daemon.post_create(100, TEMPLATE, &parameters);
+    let upid = reply.data().as_str().unwrap().to_owned();
+    let volumes = daemon.root().join("var/lib/vz/images/100");
+    tests::eventually(30, "an unpacking under way", || {
+        let under_way =
+            fs_err::read_dir(&volumes).is_ok_and(|mut entries| entries.next().is_some());
+        (under_way && tests::processes_of(daemon.root()).len() > 1).then_some(())
+    });
+    assert_eq!(daemon.guest(100).config()["lock"], "create");
+
+    let asked = std::time::Instant::now();
+    assert!(daemon.delete(&format!("/nodes/pve1/tasks/{upid}")).data().is_null());
+
+    let ended = daemon.task(&reply).failed();
+    assert_eq!(ended, "unable to create CT 100 - received interrupt");
+    assert!(asked.elapsed().as_secs() < 10, "{:?}", asked.elapsed());
+    assert!(!daemon.config_path(100).exists());
+    assert!(fs_err::read_dir(&volumes).map_or(true, |entries| entries.count() == 0));
+    let journals = daemon.root().join("var/lib/proxmox-lxcri/creating");
+    assert!(fs_err::read_dir(journals).map_or(true, |entries| entries.count() == 0));
+    // The number is free again.
+    daemon.create(100, TEMPLATE, &[SMALL, volume, UNPRIVILEGED]).destroy();
+}

@@ -440,3 +440,21 @@ fn the_daemon_is_killed_and_finds_it_again() {
     assert_eq!(guest.wait()["exit_code"], 0);
     guest.destroy();
 }
+
+#[rstest]
+#[case("crun")]
+#[case("lxc")]
+fn a_start_tells_all_it_is_asked_for(#[case] runtime: &str) {
+    let daemon = daemon(runtime);
+    let parameters = [SUBVOL, SMALL, UNPRIVILEGED, ("entrypoint", PATIENT)];
+    let guest = daemon.create(100, BUSYBOX, &parameters);
+    let told = |parameters: &[(&str, &str)]| {
+        let log = guest.task("start", parameters).ok();
+        guest.stop();
+        log.lines().filter(|line| line.starts_with("DEBUG: ")).count()
+    };
+    assert_eq!(told(&[]), 0);
+    assert!(told(&[("debug", "1")]) > 0);
+    assert_eq!(told(&[("debug", "0")]), 0);
+    guest.destroy();
+}

@@ -14,7 +14,7 @@ pub(super) const TABLE: &[Key] = &[
     key("cores", Applied, Applied, "`cpuset.cpus`; a host without that controller is said"),
     key("cpulimit", Applied, Applied, "`cpu.max`"),
     key("cpuunits", Applied, Applied, "`cpu.weight`"),
-    key("debug", NOT_YET, Applied, ""),
+    key("debug", Applied, Applied, ""),
     key("description", Known, Known, "for people"),
     key("dev[n]", Applied, Applied, "a node of its own, and a rule to open it"),
     key("dev[n] path", Applied, Applied, ""),

@@ -31,6 +31,8 @@ pub(super) async fn login_page() -> Data<Option<String>> {
     Data::new(None)
 }
 
+/// `otp` and `new-format` are left: PVE asks for the first only of users who have a second factor, who are
+/// sent on or refused here, and answers as if the second were 1 whatever it is.
 #[derive(Deserialize)]
 pub(super) struct Login {
     username: String,

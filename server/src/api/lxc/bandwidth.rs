@@ -1,5 +1,4 @@
-//! How fast the archive of a new container is read, and, where PVE does the copying, how fast it
-//! copies.
+//! How fast archives are read and volumes are copied.
 
 use openapi::{Privilege, StorageId};
 use pve_integration::bandwidth::{Limits, limit_of};
@@ -8,41 +7,40 @@ use pve_integration::storage::StorageConfig;
 
 use crate::extract::Caller;
 
-/// What is to be limited.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Work<'a> {
-    /// As the limits of storages and of the data centre name it.
-    pub(super) operation: &'a str,
-    pub(super) used: &'a [StorageId],
-    /// KiB a second; 0 for no limit.
-    pub(super) asked: Option<f64>,
+/// Who asks, and what was settled.
+pub(super) struct Limited<'a> {
+    pub(super) caller: &'a Caller,
+    pub(super) storages: &'a StorageConfig,
+    pub(super) datacenter: &'a Datacenter,
 }
 
-/// Whoever could change a limit is not bound by it, once they ask for another.
-pub(super) fn limit(
-    caller: &Caller,
-    storages: &StorageConfig,
-    datacenter: &Datacenter,
-    work: Work<'_>,
-) -> Option<f64> {
-    let Work { operation, used, asked } = work;
-    let free = |privilege, path: &str| asked.is_some() && caller.may(privilege, path);
-    if free(Privilege::DatastoreAllocate, "/storage") && !used.is_empty() {
-        return asked;
+impl Limited<'_> {
+    /// KiB a second for an operation, PVE's word for it, on the storages that take part. Whoever could
+    /// change a limit is not bound by it, once they ask for another.
+    pub(super) fn of(
+        &self,
+        operation: &str,
+        used: &[StorageId],
+        asked: Option<f64>,
+    ) -> Option<f64> {
+        let free = |privilege, path: &str| asked.is_some() && self.caller.may(privilege, path);
+        if free(Privilege::DatastoreAllocate, "/storage") && !used.is_empty() {
+            return asked;
+        }
+        let bound = used.iter().filter(|id| {
+            let path = format!("/storage/{id}");
+            !free(Privilege::DatastoreAllocate, &path)
+        });
+        let of = |id: &StorageId| limit_of(self.storages.get(id).ok()?.get("bwlimit")?, operation);
+        let mut own: Vec<_> = bound.map(of).collect();
+        if used.is_empty() {
+            own.push(None);
+        }
+        let bound = !free(Privilege::SysModify, "/");
+        let datacenter = self.datacenter.bwlimit().filter(|_| bound);
+        let datacenter = datacenter.and_then(|text| limit_of(text, operation));
+        Limits { storages: own, datacenter }.applied_to(asked)
     }
-    let bound = used.iter().filter(|id| {
-        let path = format!("/storage/{id}");
-        !free(Privilege::DatastoreAllocate, &path)
-    });
-    let of = |id: &StorageId| limit_of(storages.get(id).ok()?.get("bwlimit")?, operation);
-    let mut own: Vec<_> = bound.map(of).collect();
-    if used.is_empty() {
-        own.push(None);
-    }
-    let bound = !free(Privilege::SysModify, "/");
-    let datacenter = datacenter.bwlimit().filter(|_| bound);
-    let datacenter = datacenter.and_then(|text| limit_of(text, operation));
-    Limits { storages: own, datacenter }.applied_to(asked)
 }
 
 #[cfg(test)]
@@ -89,7 +87,7 @@ mod tests {
         let used: Vec<_> = used.iter().map(|id| id.parse().unwrap()).collect();
         let datacenter = Datacenter::parse("bwlimit: default=50\n");
 
-        let work = Work { operation: "restore", used: &used, asked };
-        assert_eq!(limit(&caller, &storages, &datacenter, work), expected);
+        let limited = Limited { caller: &caller, storages: &storages, datacenter: &datacenter };
+        assert_eq!(limited.of("restore", &used, asked), expected);
     }
 }

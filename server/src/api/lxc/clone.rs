@@ -5,7 +5,7 @@ use openapi::answer::ErrorBody;
 use openapi::{Privilege, StorageId, Upid, Vmid};
 use serde::Deserialize;
 
-use super::bandwidth::{self, Work};
+use super::bandwidth::Limited;
 use super::create::require_pool;
 use super::datacenter;
 use super::migrate::no_such_node;
@@ -69,10 +69,11 @@ pub(super) async fn clone(
     for path in plan.nets().into_iter().filter_map(bridge_path) {
         caller.require(Privilege::SdnUse, &path)?;
     }
+    let (storages, centre) = (app.storages()?, datacenter::read(&app));
+    let limit = Limited { caller: &caller, storages: &storages, datacenter: &centre };
+    plan.limit_by(|used| limit.of("clone", used, params.bwlimit));
     if params.bwlimit.is_some() {
-        let (used, rules, storages) = (plan.storages(), datacenter::read(&app), app.storages()?);
-        let work = Work { operation: "clone", used: &used, asked: params.bwlimit };
-        plan.limited_to(bandwidth::limit(&caller, &storages, &rules, work));
+        plan.limited_to(limit.of("clone", &plan.storages(), params.bwlimit));
     }
     Ok(Data::new(app.guests().clone_guest(plan, caller.auth()).await?))
 }

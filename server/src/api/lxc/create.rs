@@ -7,7 +7,7 @@ use openapi::{Privilege, Upid, Vmid};
 use pve_integration::storage::ContentType;
 use serde_json::{Map, Value};
 
-use super::bandwidth;
+use super::bandwidth::Limited;
 use super::datacenter::{self, require_tags};
 use super::rights::{Changes, Rights};
 use crate::app::App;
@@ -90,8 +90,8 @@ pub(super) async fn create(
         }
     }
     let (used, asked) = (plan.storages(), plan.filling.bwlimit());
-    let work = bandwidth::Work { operation: "restore", used: &used, asked };
-    plan.filling.limited_to(bandwidth::limit(&caller, &storages, &rules, work));
+    let limit = Limited { caller: &caller, storages: &storages, datacenter: &rules };
+    plan.filling.limited_to(limit.of("restore", &used, asked));
     if !is_restore && by_pct {
         return Ok(Data::new(app.guests().create_by_pct(&plan, &params, caller.auth())?));
     }

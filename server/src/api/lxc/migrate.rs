@@ -5,7 +5,7 @@ use openapi::answer::{ErrorBody, GuestState, MigratePreconditions};
 use openapi::{NodeName, Privilege, StorageId, Upid};
 use serde::Deserialize;
 
-use super::bandwidth::{self, Work};
+use super::bandwidth::Limited;
 use super::datacenter;
 use crate::app::App;
 use crate::envelope::Data;
@@ -73,9 +73,9 @@ pub(super) async fn migrate(
     let limit = match params.bwlimit {
         None => None,
         asked => {
-            let work = Work { operation: "migration", used: &used, asked };
             let (storages, rules) = (app.storages()?, datacenter::read(&app));
-            bandwidth::limit(&caller, &storages, &rules, work)
+            let limit = Limited { caller: &caller, storages: &storages, datacenter: &rules };
+            limit.of("migration", &used, asked)
         }
     };
     let options = [

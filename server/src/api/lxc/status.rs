@@ -62,6 +62,7 @@ async fn current(State(app): State<App>, guest: GuestPath) -> Result<Data<GuestS
 #[derive(Deserialize)]
 struct StartParams {
     skiplock: Option<u8>,
+    debug: Option<u8>,
 }
 
 /// Start a container.
@@ -77,7 +78,8 @@ async fn start(
     guest: GuestPath,
     Params(params): Params<StartParams>,
 ) -> Result<Data<Upid>, ApiError> {
-    let how = Start { skiplock: skiplock(params.skiplock, &caller)? };
+    let skiplock = skiplock(params.skiplock, &caller)?;
+    let how = Start { skiplock, debug: is_set(params.debug) };
     Ok(Data::new(app.guests().start(guest.vmid, how, caller.auth()).await?))
 }
 

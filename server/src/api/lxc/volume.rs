@@ -5,7 +5,7 @@ use openapi::answer::ErrorBody;
 use openapi::{Privilege, StorageId, Upid, Vmid};
 use serde::Deserialize;
 
-use super::bandwidth::{self, Work};
+use super::bandwidth::Limited;
 use super::{datacenter, is_set};
 use crate::app::App;
 use crate::envelope::Data;
@@ -70,18 +70,16 @@ pub(super) async fn move_volume(
         }
     };
     caller.require(Privilege::DatastoreAllocateSpace, &format!("/storage/{storage}"))?;
-    let bwlimit = params.bwlimit.map(|asked| {
-        let (used, rules) = ([storage.clone()], datacenter::read(&app));
-        let work = Work { operation: "move", used: &used, asked: Some(asked) };
-        let storages = app.storages()?;
-        Ok::<_, ApiError>(bandwidth::limit(&caller, &storages, &rules, work))
-    });
+    let source = app.guests().disk_storage(guest.vmid, &params.volume).await?;
+    let used: Vec<_> = source.into_iter().chain([storage.clone()]).collect();
+    let (storages, centre) = (app.storages()?, datacenter::read(&app));
+    let limit = Limited { caller: &caller, storages: &storages, datacenter: &centre };
     let request = Move {
         disk: params.volume,
         storage,
         delete: is_set(params.delete),
         digest: params.digest,
-        bwlimit: bwlimit.transpose()?.flatten(),
+        limit: limit.of("move", &used, params.bwlimit),
     };
     Ok(Data::new(app.guests().move_volume(guest.vmid, request, caller.auth()).await?))
 }

@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::envelope::Data;
 use crate::error::ApiError;
 use crate::extract::{AllParams, Caller, LocalNode};
-use crate::guests::{BackupRun, Member};
+use crate::guests::{BackupRun, LZOP, Member, is_installed};
 
 /// What a request that there is nothing to do for is answered.
 const NOTHING: &str = "OK";
@@ -79,8 +79,8 @@ async fn run(
     let defaults = blocking(move || defaults(&root)).await?;
     let options =
         Options::new(params, &defaults).map_err(|err| ApiError::param("prune-backups", err))?;
-    if options.compress == Compress::Lzo {
-        let text = "lzo is not supported on this host, use 'zstd' or 'gzip'";
+    if options.compress == Compress::Lzo && !is_installed(LZOP) {
+        let text = format!("'{LZOP}' does not exist; install the package {LZOP}, or use 'zstd'");
         return Err(ApiError::param("compress", text));
     }
     let unlimited = options.storage.as_ref().is_none_or(|storage| {

@@ -5,6 +5,7 @@
 //! stopped. *snapshot* and *suspend* freeze it while its volumes are copied beside themselves (at no
 //! cost where the filesystem shares blocks) and archive the copies while it runs on.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use openapi::{Vmid, VolumeId};
@@ -21,9 +22,10 @@ use super::super::operation::{Halt, Operation};
 use super::super::snapshot::{Feature, supports};
 use super::super::volumes::Storages;
 use super::super::{GuestError, Guests};
-use super::BackupRun;
+use super::hook::{Hook, Phase, Subject};
 use super::log::{BackupLog, now};
 use super::target::Target;
+use super::{BackupRun, packing};
 use crate::runtime::{ArchiveJob, Said, Shutdown};
 use crate::tasks::TaskLog;
 
@@ -32,11 +34,22 @@ const COPIES: &str = "vzdump";
 /// Where PVE keeps the log of the last run of a guest.
 const LOGS: &str = "/var/log/vzdump";
 
+/// What all backups of a run have in common.
+pub(super) struct Place<'a> {
+    pub(super) run: &'a BackupRun,
+    pub(super) target: &'a Target,
+    pub(super) hook: &'a Hook,
+}
+
 /// What one backup is made of.
 struct Job<'a> {
     vmid: Vmid,
     run: &'a BackupRun,
     target: &'a Target,
+    hook: &'a Hook,
+    /// Once it is known.
+    mode: OnceLock<Mode>,
+    hostname: OnceLock<String>,
     log: &'a BackupLog,
     task: &'a TaskLog,
     cancel: &'a CancellationToken,
@@ -50,14 +63,16 @@ impl Guests {
     pub(super) async fn back_up_guest(
         &self,
         vmid: Vmid,
-        run: &BackupRun,
-        target: &Target,
+        place: &Place<'_>,
         task: &TaskLog,
         cancel: &CancellationToken,
     ) -> Result<(), GuestError> {
         let (log, begun) = (BackupLog::of_guest(task), Instant::now());
+        let Place { run, target, hook } = *place;
         let (file, stem) = free_name(vmid, run.options.compress, target).await;
-        let job = Job { vmid, run, target, log: &log, task, cancel, file, stem };
+        let (mode, hostname) = (OnceLock::new(), OnceLock::new());
+        let log = &log;
+        let job = Job { vmid, run, target, hook, mode, hostname, log, task, cancel, file, stem };
         let done = self.archive_guest(&job).await;
         let date = || local_time::format(now(), "%F %H:%M:%S");
         match &done {
@@ -75,9 +90,16 @@ impl Guests {
                 };
                 log.error(format!("Backup of VM {vmid} failed - {cause}"));
                 log.info_task(format!("Failed at {}", date()));
+                // Whoever interrupts the run does not interrupt its end.
+                if let Err(err) = job.call_to_the_end(Phase::BackupAbort).await {
+                    task.warn(err.to_string());
+                }
             }
         }
         self.keep_log(&job);
+        if let Err(err) = job.call_to_the_end(Phase::LogEnd).await {
+            task.warn(err.to_string());
+        }
         done
     }
 
@@ -120,10 +142,13 @@ impl Guests {
             })
             .await?;
         let mode = job.mode(running);
+        let name = config.hostname().map_or_else(|| format!("CT{vmid}"), str::to_owned);
+        job.hostname.get_or_init(|| name);
         let work = async {
             let last = self.archive_in(mode, running, &config, &operation, job).await?;
-            let job_done = self.complete(&config, job).await;
-            job_done.map(|()| last)
+            self.complete(&config, job).await?;
+            job.call(Phase::BackupEnd).await?;
+            Ok(last)
         };
         self.settled(vmid, operation.clone(), work).await
     }
@@ -154,6 +179,7 @@ impl Guests {
         } else {
             None
         };
+        job.mode.get_or_init(|| mode);
         job.log.info(format!("backup mode: {}", mode.as_str()));
         let options = &job.run.options;
         if options.bwlimit > 0 {
@@ -161,6 +187,7 @@ impl Guests {
         }
         job.log.info(format!("ionice priority: {}", options.ionice));
         let volumes = volumes.unwrap_or_else(|| prepare(config, job));
+        job.call(Phase::BackupStart).await?;
         match mode {
             Mode::Stop => {
                 let halted =
@@ -192,6 +219,7 @@ impl Guests {
         }
         job.log.info("stopping virtual guest");
         let since = Instant::now();
+        job.call(Phase::PreStop).await?;
         self.note(vmid, halted).await?;
         let signal = self.blocking(move |guests| guests.stop_signal(vmid)).await?;
         let timeout = Duration::from_secs(job.run.options.stopwait.saturating_mul(60));
@@ -203,13 +231,15 @@ impl Guests {
             Err(err) => Err(err.into()),
         };
         if !self.is_running_now(vmid).await? {
+            // Neither an interrupted run nor a script that fails may leave it stopped.
+            job.call_or_warn(Phase::PreRestart).await;
             job.log.info("restarting vm");
-            // An interrupted run must not leave it stopped.
-            let start = Start { skiplock: true };
+            let start = Start { skiplock: true, ..Start::default() };
             match self.start_now(vmid, start, job.task, &own).await {
                 Ok(()) => online(since, job.log),
                 Err(err) => job.log.warn(format!("the container does not start: {err}")),
             }
+            job.call_or_warn(Phase::PostRestart).await;
         }
         self.note(vmid, &done).await?;
         written.map(|()| done)
@@ -227,6 +257,7 @@ impl Guests {
         let say = |suspend: &str, snapshot: &str| {
             job.log.info(if mode == Mode::Suspend { suspend } else { snapshot });
         };
+        job.call(Phase::PreStop).await?;
         say("suspending guest", "suspend vm to make snapshot");
         let since = Instant::now();
         self.note(vmid, halted).await?;
@@ -244,11 +275,13 @@ impl Guests {
             self.copy_versions(volumes, Version::Current, COPIES, job.task, job.cancel).await
         };
         let copied = copied.await;
+        job.call_or_warn(Phase::PreRestart).await;
         say("resuming guest", "resume vm");
         match self.0.supervised.resume(vmid).await {
             Ok(()) => online(since, job.log),
             Err(err) => job.log.warn(format!("the container stands still: {err}")),
         }
+        job.call_or_warn(Phase::PostRestart).await;
         self.note(vmid, &Operation { halted: None, ..halted.clone() }).await?;
         copied
     }
@@ -266,9 +299,14 @@ impl Guests {
         let options = &job.run.options;
         let path = job.target.folder.join(&job.file);
         job.log.info(format!("creating vzdump archive '{}'", path.display()));
+        let (threads, missing) = packing::threads(options);
+        if let Some(missing) = missing {
+            job.log.warn(missing);
+        }
         let archive = ArchiveJob {
             output: job.temporary(),
             compress: options.compress,
+            threads,
             bwlimit: options.bwlimit,
             ionice: options.ionice,
             snapshot: snapshot.map(str::to_owned),
@@ -324,6 +362,39 @@ impl Guests {
 }
 
 impl Job<'_> {
+    async fn call(&self, phase: Phase) -> Result<(), GuestError> {
+        self.call_until(phase, self.cancel).await
+    }
+
+    async fn call_to_the_end(&self, phase: Phase) -> Result<(), GuestError> {
+        self.call_until(phase, &CancellationToken::new()).await
+    }
+
+    async fn call_or_warn(&self, phase: Phase) {
+        if let Err(err) = self.call_to_the_end(phase).await {
+            self.log.warn(err.to_string());
+        }
+    }
+
+    async fn call_until(&self, phase: Phase, cancel: &CancellationToken) -> Result<(), GuestError> {
+        let subject = Subject {
+            vmid: self.vmid,
+            mode: self.mode.get().copied().unwrap_or(self.run.options.mode),
+            hostname: self.hostname.get().map(String::as_str),
+            target: &self.target.folder.join(&self.file),
+            logfile: &self.target.folder.join(format!("{}.log", self.stem)),
+        };
+        // The file is kept by the time of the last step.
+        let say = |line: &str| {
+            if phase == Phase::LogEnd {
+                self.log.info_task(line);
+            } else {
+                self.log.info(line);
+            }
+        };
+        self.hook.run(phase, Some(&subject), &say, cancel).await
+    }
+
     fn temporary(&self) -> std::path::PathBuf {
         let name = self.file.rsplit_once('.').map_or(self.file.as_str(), |(stem, _)| stem);
         self.target.folder.join(format!("{name}.dat"))

@@ -24,6 +24,8 @@ pub(crate) enum PctCall {
     Start {
         vmid: Vmid,
         skiplock: bool,
+        /// LXC's whole log into the task's.
+        debug: bool,
     },
     Stop {
         vmid: Vmid,
@@ -130,8 +132,8 @@ impl PctCall {
     /// Without the program's own name.
     pub(super) fn argv(&self) -> Result<Vec<String>, RuntimeError> {
         match self {
-            Self::Start { vmid, skiplock } => {
-                Line::of("start", *vmid).flag("skiplock", *skiplock).end()
+            Self::Start { vmid, skiplock, debug } => {
+                Line::of("start", *vmid).flag("skiplock", *skiplock).flag("debug", *debug).end()
             }
             Self::Stop { vmid, skiplock } => {
                 Line::of("stop", *vmid).flag("skiplock", *skiplock).end()
@@ -279,8 +281,11 @@ mod tests {
     }
 
     #[rstest]
-    #[case(PctCall::Start { vmid: vmid(), skiplock: false }, "start 100")]
-    #[case(PctCall::Start { vmid: vmid(), skiplock: true }, "start 100 --skiplock=1")]
+    #[case(PctCall::Start { vmid: vmid(), skiplock: false, debug: false }, "start 100")]
+    #[case(
+        PctCall::Start { vmid: vmid(), skiplock: true, debug: true },
+        "start 100 --skiplock=1 --debug=1"
+    )]
     #[case(PctCall::Stop { vmid: vmid(), skiplock: true }, "stop 100 --skiplock=1")]
     #[case(
         PctCall::Shutdown { vmid: vmid(), timeout: Some(7), force: true },

@@ -35,7 +35,7 @@ impl World {
         let supervised = self.supervised.clone();
         let who: AuthId = "root@pam".parse().unwrap();
         let start = move |log: TaskLog, cancel| async move {
-            supervised.start(vmid(), &How::Crun, &log, &cancel).await
+            supervised.start(vmid(), &How::default(), &log, &cancel).await
         };
         self.tasks.spawn("vzstart", "101", &who, start).unwrap()
     }
@@ -185,17 +185,17 @@ async fn an_adopted_monitor_is_cleaned_up_after_at_once() {
 
 #[tokio::test]
 async fn a_monitor_is_told_of_lxc() {
-    let world = World::new("echo \"$1 $6 $7 $8\" >&2; exit 1");
+    let world = World::new("echo \"$1 $6 $7 $8 $9\" >&2; exit 1");
     let who: AuthId = "root@pam".parse().unwrap();
     let supervised = world.supervised.clone();
     let start = move |log: TaskLog, cancel| async move {
-        let how = How::Lxc("/usr/bin/lxc-start".into());
+        let how = How { lxc_start: Some("/usr/bin/lxc-start".into()), debug: true };
         supervised.start(vmid(), &how, &log, &cancel).await
     };
 
     let upid = world.tasks.spawn("vzstart", "101", &who, start).unwrap();
 
-    assert_eq!(world.end(&upid).await.0, "run 101 --lxc-start /usr/bin/lxc-start");
+    assert_eq!(world.end(&upid).await.0, "run 101 --lxc-start /usr/bin/lxc-start --debug");
 }
 
 #[tokio::test]
