@@ -61,7 +61,7 @@ fn root_has_a_password_and_keys(#[case] volume: (&str, &str), #[case] kind: (&st
     for line in [
         KEY,
         "127.0.1.1 web.example web",
-        "web.example",
+        "web",
         "# --- END PVE ---",
         "/etc/shadow 640 0:0",
         "/root/.ssh 700 0:0",
