@@ -37,8 +37,6 @@ pub(crate) struct CloneRequest {
     pub(crate) description: Option<String>,
     /// A pool that is there.
     pub(crate) pool: Option<String>,
-    /// KiB a second, for PVE where it makes the clone.
-    pub(crate) bwlimit: Option<f64>,
 }
 
 /// What there is to do.
@@ -50,6 +48,8 @@ pub(crate) struct ClonePlan {
     disks: Vec<Copied>,
     /// PVE makes it, and says itself what it cannot copy.
     pves: bool,
+    /// KiB a second, for PVE.
+    limit: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -118,16 +118,11 @@ impl ClonePlan {
                 config.set(key, value.as_str());
             }
         }
-        Ok(Self { request, config, disks, pves })
-    }
-
-    /// KiB a second; 0 for no limit.
-    pub(crate) fn limited_to(&mut self, limit: Option<f64>) {
-        self.request.bwlimit = limit;
+        Ok(Self { request, config, disks, pves, limit: None })
     }
 
     fn call(self) -> PctCall {
-        let CloneRequest { source, target, full, bwlimit, .. } = self.request;
+        let CloneRequest { source, target, full, .. } = self.request;
         let options = pve::options([
             ("snapname", self.request.snapshot),
             ("storage", self.request.storage.map(|storage| storage.to_string())),
@@ -135,7 +130,7 @@ impl ClonePlan {
             ("hostname", self.request.hostname),
             ("description", self.request.description),
             ("pool", self.request.pool),
-            ("bwlimit", bwlimit.map(|limit| limit.to_string())),
+            ("bwlimit", self.limit.map(|limit| limit.to_string())),
         ]);
         PctCall::Clone { vmid: source, to: target, options }
     }
@@ -148,8 +143,17 @@ impl ClonePlan {
         storages
     }
 
-    /// `limit` tells how fast a copy between these two storages may be.
-    pub(crate) fn limit_by(&mut self, limit: impl Fn(&[StorageId]) -> Option<f64>) {
+    /// `limit` tells how fast a copy between storages may be for who `asked` for so many KiB a second.
+    pub(crate) fn limit_by(
+        &mut self,
+        asked: Option<f64>,
+        limit: impl Fn(&[StorageId]) -> Option<f64>,
+    ) {
+        if self.pves {
+            // Who is not asked for a limit knows PVE's own.
+            self.limit = asked.and_then(|_| limit(&self.storages()));
+            return;
+        }
         for disk in &mut self.disks {
             disk.limit = limit(&[disk.volume.storage().clone(), disk.storage.clone()]);
         }
@@ -371,7 +375,6 @@ mod tests {
             hostname: None,
             description: None,
             pool: None,
-            bwlimit: None,
         }
     }
 

@@ -108,13 +108,14 @@ impl Guests {
     }
 
     /// `pct migrate`: off to another node, and out of what this daemon knows.
-    pub(crate) fn migrate_by_pct(
+    pub(crate) fn migrate_by_pct<const N: usize>(
         &self,
         vmid: Vmid,
         target: String,
-        options: BTreeMap<String, String>,
+        options: [(&str, Option<String>); N],
         who: &AuthId,
     ) -> Result<Upid, GuestError> {
+        let options = self::options(options);
         self.pct_task("vzmigrate", vmid, who, PctCall::Migrate { vmid, target, options })
     }
 }

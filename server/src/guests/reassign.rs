@@ -146,8 +146,13 @@ impl Guests {
     }
 
     async fn is_reassigned_by_pct(&self, what: &Reassign) -> Result<bool, GuestError> {
+        if self.0.runtimes.pct().is_none() {
+            return Ok(false);
+        }
         // One that is not there is told of by its name.
-        if self.read(what.vmid).is_err() || self.read(what.target).is_err() {
+        let (one, other) = (what.vmid, what.target);
+        let there = move |guests: &Self| Ok(guests.read(one).is_ok() && guests.read(other).is_ok());
+        if !self.blocking(there).await? {
             return Ok(false);
         }
         Ok(self.is_pves(what.vmid).await? || self.is_pves(what.target).await?)

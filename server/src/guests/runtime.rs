@@ -44,6 +44,9 @@ impl Guests {
         let kept = self.blocking(|guests| {
             let Some(units) = guests.0.supervised.units() else { return Ok(()) };
             let mut crun = BTreeSet::new();
+            if !units.on_pve() {
+                return units.keep(&crun).map_err(|err| GuestError::io("units", err));
+            }
             for vmid in guests.0.configs.list(&guests.0.root, &guests.0.node)?.keys() {
                 // One whose file cannot be read keeps the others from nothing.
                 let oci = guests.oci_config(*vmid).ok().flatten().unwrap_or_default();
@@ -143,8 +146,10 @@ impl Guests {
             Err(err) => return Err(err.into()),
         };
         let Some(reason) = self.unusable(runtime).await else { return Err(failed.into()) };
-        // PVE would not know that somebody else runs its container.
-        let pves = runtime == RuntimeKind::Lxc && self.0.runtimes.pct().is_some();
+        let on_pve = self.0.runtimes.pct().is_some();
+        // PVE would not know that somebody else runs its container. Such a one comes here only if its
+        // choice was changed since the start began.
+        let pves = runtime == RuntimeKind::Lxc && on_pve;
         if by == ChosenBy::Request || pves {
             return Err(RuntimeError::Unusable(reason).into());
         }
@@ -153,7 +158,6 @@ impl Guests {
             RuntimeKind::Lxc => RuntimeKind::Crun,
         };
         if let Some(also) = self.unusable(other).await {
-            let on_pve = self.0.runtimes.pct().is_some();
             let both = reasons([(runtime, reason), (other, also)], on_pve);
             return Err(RuntimeError::Neither(both).into());
         }

@@ -69,8 +69,13 @@ impl<'a> Storages<'a> {
     }
 
     pub(super) fn require_rootdir(&self, id: &StorageId) -> Result<(), GuestError> {
-        let storage = self.require(id)?;
-        if storage.content().contains(&ContentType::Rootdir) {
+        self.require(id)?;
+        self.allows_rootdir(id)
+    }
+
+    /// That containers may lie there, on whatever kind of storage it is.
+    pub(super) fn allows_rootdir(&self, id: &StorageId) -> Result<(), GuestError> {
+        if self.takes(id, ContentType::Rootdir)? {
             return Ok(());
         }
         let text = format!("storage '{id}' does not support container directories");

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use openapi::{NodeName, Vmid};
@@ -180,14 +180,7 @@ impl Monitor {
         let output = tokio::time::timeout(PLUG_TIMEOUT, command.output()).await;
         let late = |_| RuntimeError::Failed("the change takes too long".to_owned());
         let output = output.map_err(late)?.map_err(|err| self.cannot_spawn(&err))?;
-        let report = Report::parse(&output.stderr);
-        for warning in &report.warnings {
-            tracing::warn!(guest.vmid = %vmid, "CT {vmid}: {warning}");
-        }
-        if !output.status.success() {
-            return Err(RuntimeError::Failed(report.cause(output.status)));
-        }
-        Ok(())
+        changed(vmid, &output)
     }
 
     /// Give a container that runs one more mount point. Blocks for as long as a mount takes.
@@ -195,14 +188,7 @@ impl Monitor {
         let mut command = self.command("mount", vmid).into_std();
         command.args(["--key", key, "--value", value]).stdout(Stdio::null()).stderr(Stdio::piped());
         let output = command.output().map_err(|err| self.cannot_spawn(&err))?;
-        let report = Report::parse(&output.stderr);
-        if output.status.success() {
-            for warning in &report.warnings {
-                tracing::warn!(guest.vmid = %vmid, "CT {vmid}: {warning}");
-            }
-            return Ok(());
-        }
-        Err(RuntimeError::Failed(report.cause(output.status)))
+        changed(vmid, &output)
     }
 
     /// What this host can run, as the monitor finds it.
@@ -382,6 +368,18 @@ impl Monitor {
             format!("the container runtime '{program}' cannot be started: {text}")
         }))
     }
+}
+
+/// What a running container was given, or why not.
+fn changed(vmid: Vmid, output: &Output) -> Result<(), RuntimeError> {
+    let report = Report::parse(&output.stderr);
+    for warning in &report.warnings {
+        tracing::warn!(guest.vmid = %vmid, "CT {vmid}: {warning}");
+    }
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(RuntimeError::Failed(report.cause(output.status)))
 }
 
 /// Nothing of ours goes with it: std opens every descriptor close-on-exec.

@@ -130,7 +130,7 @@ impl Pct {
                 () = tokio::time::sleep(POLL) => {
                     output.follow(false).map_err(failed)?;
                     if own_task.is_none() && log.is_some() {
-                        own_task = self.own_task(&child);
+                        own_task = self.own_task(&child).await;
                         if let (Some(upid), Some(log)) = (&own_task, log) {
                             log.line(format!("pct works as {upid}"));
                         }
@@ -150,14 +150,18 @@ impl Pct {
     }
 
     /// The task that it runs as PVE's: its worker is a child of it, with a session of its own.
-    fn own_task(&self, child: &Child) -> Option<Upid> {
-        self.tasks.of_parent(child.id()?)
+    async fn own_task(&self, child: &Child) -> Option<Upid> {
+        let (tasks, pid) = (self.tasks.clone(), child.id()?);
+        tokio::task::spawn_blocking(move || tasks.of_parent(pid)).await.ok().flatten()
     }
 
     /// It hands the wish to end on to its worker. A worker whose `pct` must be killed would never
     /// hear of it.
     async fn end(&self, child: &mut Child, own_task: Option<Upid>) -> io::Result<ExitStatus> {
-        let own_task = own_task.or_else(|| self.own_task(child));
+        let own_task = match own_task {
+            None => self.own_task(child).await,
+            known => known,
+        };
         signal(child, Signal::TERM)?;
         if tokio::time::timeout(PATIENCE, child.wait()).await.is_err() {
             signal(child, Signal::KILL)?;

@@ -5,6 +5,8 @@ use std::process::ExitStatus;
 
 use std::os::unix::process::ExitStatusExt;
 
+use crate::tasks::TaskLog;
+
 /// Lines of one monitor's stderr.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Report {
@@ -32,6 +34,16 @@ impl Report {
             }
         }
         report
+    }
+
+    /// Into a task's log; of one that failed the last line is its error, so lines are told on request.
+    pub(super) fn tell(&self, log: &TaskLog, with_lines: bool) {
+        for line in self.lines.iter().filter(|_| with_lines) {
+            log.line(line.as_str());
+        }
+        for warning in &self.warnings {
+            log.warn(warning.as_str());
+        }
     }
 
     /// Why it ended: its last line, if it had the time to say one.

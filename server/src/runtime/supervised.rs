@@ -276,13 +276,7 @@ impl Supervised {
     }
 
     fn tell(&self, vmid: Vmid, log: &TaskLog, with_lines: bool) {
-        let report = self.0.monitor.report(vmid);
-        for line in report.lines.iter().filter(|_| with_lines) {
-            log.line(line.as_str());
-        }
-        for warning in &report.warnings {
-            log.warn(warning.as_str());
-        }
+        self.0.monitor.report(vmid).tell(log, with_lines);
     }
 
     async fn kill(&self, vmid: Vmid) -> Result<(), RuntimeError> {

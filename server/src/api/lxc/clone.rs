@@ -60,7 +60,6 @@ pub(super) async fn clone(
         hostname: params.hostname,
         description: params.description,
         pool: params.pool,
-        bwlimit: None,
     };
     let mut plan = app.guests().plan_clone(request).await?;
     for storage in plan.storages() {
@@ -71,9 +70,6 @@ pub(super) async fn clone(
     }
     let (storages, centre) = (app.storages()?, datacenter::read(&app));
     let limit = Limited { caller: &caller, storages: &storages, datacenter: &centre };
-    plan.limit_by(|used| limit.of("clone", used, params.bwlimit));
-    if params.bwlimit.is_some() {
-        plan.limited_to(limit.of("clone", &plan.storages(), params.bwlimit));
-    }
+    plan.limit_by(params.bwlimit, |used| limit.of("clone", used, params.bwlimit));
     Ok(Data::new(app.guests().clone_guest(plan, caller.auth()).await?))
 }

@@ -70,13 +70,12 @@ pub(super) async fn migrate(
         caller.require(Privilege::DatastoreAllocateSpace, &format!("/storage/{storage}"))?;
     }
     let used: Vec<StorageId> = targets.iter().filter_map(|name| name.parse().ok()).collect();
-    let limit = match params.bwlimit {
-        None => None,
-        asked => {
-            let (storages, rules) = (app.storages()?, datacenter::read(&app));
-            let limit = Limited { caller: &caller, storages: &storages, datacenter: &rules };
-            limit.of("migration", &used, asked)
-        }
+    let limit = if params.bwlimit.is_some() {
+        let (storages, rules) = (app.storages()?, datacenter::read(&app));
+        let limit = Limited { caller: &caller, storages: &storages, datacenter: &rules };
+        limit.of("migration", &used, params.bwlimit)
+    } else {
+        None
     };
     let options = [
         ("online", params.online.map(|flag| flag.to_string())),
@@ -85,9 +84,8 @@ pub(super) async fn migrate(
         ("bwlimit", limit.map(|limit| limit.to_string())),
         ("target-storage", params.target_storage.clone()),
     ];
-    let options = options.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-    let (options, who) = (options.collect(), caller.auth());
-    Ok(Data::new(app.guests().migrate_by_pct(guest.vmid, there.to_string(), options, who)?))
+    let there = there.to_string();
+    Ok(Data::new(app.guests().migrate_by_pct(guest.vmid, there, options, caller.auth())?))
 }
 
 /// Of `from:to` pairs, or one name for all; `1` leaves each where it is.

@@ -45,7 +45,7 @@ pub(super) async fn run(target: &Target, exec: &Exec) -> Result<(), ClientError>
         return Err(ClientError::NotRunning(exec.vmid));
     }
     let root = target.root()?;
-    let mut command = match show::word(container.get("runtime")).as_str() {
+    let mut command = match show::word(container.get("runs-under")).as_str() {
         "lxc" => lxc(exec, &root)?,
         _ => crun(exec, &root)?,
     };

@@ -10,7 +10,6 @@ use openapi::{AuthId, StorageId, Upid, Vmid};
 use pve_integration::atomic;
 use pve_integration::ct_config::ContainerConfig;
 use pve_integration::oci_config::{ChosenBy, OciConfig, RuntimeKind};
-use pve_integration::storage::ContentType;
 use serde_json::{Map, Value};
 
 use super::super::change::{Change, text};
@@ -97,12 +96,7 @@ impl Guests {
     /// That a storage takes containers, of whatever kind it is.
     pub(crate) async fn check_rootdir(&self, id: StorageId) -> Result<(), GuestError> {
         self.blocking(move |guests| {
-            let storages = Storages::read(&guests.0.root, &guests.0.node)?;
-            if storages.takes(&id, ContentType::Rootdir)? {
-                return Ok(());
-            }
-            let text = format!("storage '{id}' does not support container directories");
-            Err(GuestError::param("storage", text))
+            Storages::read(&guests.0.root, &guests.0.node)?.allows_rootdir(&id)
         })
         .await
     }

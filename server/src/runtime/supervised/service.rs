@@ -30,10 +30,10 @@ impl Supervised {
         let vmid = unit.vmid();
         self.prepare(units, unit, how).await?;
         for _ in 0..ATTEMPTS {
-            self.start_service(units, unit, log, cancel).await?;
+            self.start_service(units, unit, how.debug, log, cancel).await?;
             // A short life may be over by now; it leaves a record.
             if self.is_supervised(vmid) || self.0.root.exit_record(vmid).exists() {
-                tell(&said(units, unit), log);
+                said(units, unit).tell(log, true);
                 self.adopt(vmid);
                 return Ok(());
             }
@@ -60,6 +60,7 @@ impl Supervised {
         &self,
         units: &Units,
         unit: Unit,
+        debug: bool,
         log: &TaskLog,
         cancel: &CancellationToken,
     ) -> Result<(), RuntimeError> {
@@ -78,7 +79,7 @@ impl Supervised {
                     return Ok(());
                 }
                 let report = said(units, unit);
-                tell(&Report { lines: Vec::new(), ..report.clone() }, log);
+                report.tell(log, debug);
                 // Not by `sweep`, which would wait for our own turn.
                 if self.has_leftovers(unit.vmid()) && !self.is_supervised(unit.vmid()) {
                     self.cleanup(unit.vmid()).await?;
@@ -86,7 +87,7 @@ impl Supervised {
                 Err(RuntimeError::Failed(cause(&report, output.status, &words(&output))))
             }
             Err(err) => {
-                tell(&said(units, unit), log);
+                said(units, unit).tell(log, true);
                 self.stop_service(&name).await;
                 if let Err(err) = self.cleanup(unit.vmid()).await {
                     tracing::error!(error = %err, "cannot clean up after {name}: {err}");
@@ -109,15 +110,6 @@ impl Supervised {
 
 fn said(units: &Units, unit: Unit) -> Report {
     Report::parse(&fs_err::read(units.stderr(unit)).unwrap_or_default())
-}
-
-fn tell(report: &Report, log: &TaskLog) {
-    for line in &report.lines {
-        log.line(line.as_str());
-    }
-    for warning in &report.warnings {
-        log.warn(warning.as_str());
-    }
 }
 
 /// The monitor knows best; one that could not even begin has said nothing, and systemd has.
