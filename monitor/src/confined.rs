@@ -72,12 +72,16 @@ fn relay(child: &mut Child, maps: &IdMaps) -> Result<()> {
         if line != READY {
             writeln!(io::stdout(), "{line}").during("cannot report progress")?;
         } else {
-            fs::write(format!("/proc/{pid}/gid_map"), lines(&maps.gids))?;
-            // Last, as the child waits for this one.
-            fs::write(format!("/proc/{pid}/uid_map"), lines(&maps.uids))?;
+            give_ids(pid, maps)?;
         }
     }
     Ok(())
+}
+
+/// Into a process's new user namespace; the users last, as it may wait for those.
+pub(crate) fn give_ids(pid: u32, maps: &IdMaps) -> io::Result<()> {
+    fs::write(format!("/proc/{pid}/gid_map"), lines(&maps.gids))?;
+    fs::write(format!("/proc/{pid}/uid_map"), lines(&maps.uids))
 }
 
 /// As the kernel reads a mapping.

@@ -67,8 +67,7 @@ impl Container {
         cgroup: &Cgroup,
         rootfs: &Path,
     ) -> Result<Self> {
-        // An init system wants a console it can open; a program of its own wants clean pipes.
-        let terminal = !config.is_application() && config.get("console") != Some("0");
+        let terminal = config.has_terminal();
         let network = net::plan(guest, config)?;
         for warning in &network.warnings {
             warn(&warning.key, &warning.reason);
@@ -76,7 +75,8 @@ impl Container {
         let connect =
             |init| net::set_up(guest, &network, init).map_err(|err| crate::one_line(&err));
         let devices = Devices::make(guest, config)?;
-        let ttys = Ttys::open(config.ttys()?, &IdMaps::of(config)?)?;
+        let maps = IdMaps::of(config)?;
+        let ttys = Ttys::open(config.ttys()?, &maps)?;
         let bundle =
             write_bundle(guest, config, rootfs, terminal, (devices.nodes(), &ttys.paths()))?;
         cgroup.limit(&bundle.limits)?;
@@ -95,18 +95,19 @@ impl Container {
             err
         };
         let (name, bundle) = (guest.name(), guest.root.bundle(guest.vmid));
+        let run =
+            |io: &Stdio| runtime.create_and_start_with(&name, &bundle, io, connect).map_err(heard);
         let log = Log::new(guest.root.container_log(guest.vmid));
         let began = Began::now();
         let (init, output) = if terminal {
             let socket = ConsoleSocket::bind(&bundle)?;
             let io = Stdio { console_socket: Some(socket.path().to_owned()), ..Stdio::default() };
-            let init =
-                runtime.create_and_start_with(&name, &bundle, &io, connect).map_err(heard)?;
+            let init = run(&io)?;
             (init, Output::pty(socket.receive()?, log))
         } else {
             let (source, writer) = pipe_with(PipeFlags::CLOEXEC)
                 .during("cannot make a pipe for the container's output")?;
-            give_to_user(&writer, &spec, &IdMaps::of(config)?)
+            give_to_user(&writer, &spec, &maps)
                 .during("cannot give the output pipe to the container's user")?;
             rustix::io::ioctl_fionbio(&source, true).during("cannot prepare the output pipe")?;
             let io = Stdio {
@@ -114,9 +115,7 @@ impl Container {
                 stderr: Some(writer),
                 ..Stdio::default()
             };
-            let init =
-                runtime.create_and_start_with(&name, &bundle, &io, connect).map_err(heard)?;
-            (init, Output::pipe(source, log))
+            (run(&io)?, Output::pipe(source, log))
         };
         drop(devices); // bound by now
         // Also works for one that has ended already: it is our child and not yet waited for.

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use lxc_protocol::client::Client;
 use lxc_protocol::server::Listener;
 use lxc_protocol::wire::Message;
 use openapi::{NodeName, Vmid};
 use pve_integration::layout::Root;
 use pve_integration::oci_config::OciConfig;
+use rustix::process::Pid;
 
 use crate::error::{Error, Result};
 
@@ -51,6 +53,13 @@ impl Guest {
 
     pub(crate) fn runtime(&self) -> libcrun::Runtime {
         libcrun::Runtime::new(self.root.libcrun_state())
+    }
+
+    /// Its first process, as its supervisor says it is. By the time the number is used it may be another's:
+    /// whoever opened something by it asks once more.
+    pub(crate) fn init(&self) -> Result<Pid> {
+        let pid = Client::new(&self.root.lxc_path(), &self.name()).init_pid().ok();
+        pid.and_then(|pid| Pid::from_raw(pid.cast_signed())).ok_or(Error::NotRunning(self.vmid))
     }
 
     /// What PVE's config has no key for. A container that was never given any has no such file.

@@ -5,7 +5,6 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use fs_err as fs;
-use lxc_protocol::client::Client;
 use nix::sched::{CloneFlags, setns};
 use pve_integration::bundle::IdMaps;
 use pve_integration::ct_config::{self, MountPoint};
@@ -22,17 +21,16 @@ use crate::target::{Target, give_attributes};
 pub(crate) fn mount(guest: &Guest, key: &str, value: &str) -> Result<()> {
     let (config, _digest) = ct_config::read(&guest.root, &guest.node, guest.vmid)?;
     let (maps, point) = (IdMaps::of(&config)?, MountPoint::parse(key, value)?);
-    let client = Client::new(&guest.root.lxc_path(), &guest.name());
-    let pid = client.init_pid().map_err(|_| Error::NotRunning(guest.vmid))?;
+    let init = guest.init()?;
     let open = |what: &str, flags: OFlags| -> Result<OwnedFd> {
-        let path = format!("/proc/{pid}/{what}");
+        let path = format!("/proc/{}/{what}", init.as_raw_nonzero());
         rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())
             .during("cannot look into the container")
     };
     let inside = open("ns/mnt", OFlags::RDONLY)?;
     let root = open("root", OFlags::PATH | OFlags::DIRECTORY)?;
     // Whoever has this number by now is not the container any more.
-    if client.init_pid().ok() != Some(pid) {
+    if guest.init()? != init {
         return Err(Error::NotRunning(guest.vmid));
     }
     let target = Target { root: root.as_fd(), key, mp: &point.mp, maps: &maps };

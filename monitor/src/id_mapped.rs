@@ -5,11 +5,12 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use fs_err as fs;
 use nix::sched::CloneFlags;
-use pve_integration::bundle::{IdMap, IdMaps};
+use pve_integration::bundle::IdMaps;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
+
+use crate::confined::give_ids;
 
 /// The hidden verb of the child that lends its user namespace.
 pub(crate) const CHILD: &str = "user-namespace-child";
@@ -53,8 +54,7 @@ fn user_namespace(ids: &IdMaps) -> io::Result<OwnedFd> {
             return Err(io::Error::other("cannot make a user namespace"));
         }
         let pid = child.id();
-        fs::write(format!("/proc/{pid}/gid_map"), lines(&ids.gids))?;
-        fs::write(format!("/proc/{pid}/uid_map"), lines(&ids.uids))?;
+        give_ids(pid, ids)?;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         Ok(rustix::fs::open(format!("/proc/{pid}/ns/user"), flags, Mode::empty())?)
     })();
@@ -68,9 +68,4 @@ pub(crate) fn lend_here() -> io::Result<()> {
     nix::sched::unshare(CloneFlags::CLONE_NEWUSER)?;
     io::Write::write_all(&mut io::stdout(), b"ready\n")?;
     io::stdin().read_line(&mut String::new()).map(drop)
-}
-
-/// As the kernel reads a mapping.
-fn lines(maps: &[IdMap]) -> String {
-    maps.iter().map(|map| format!("{} {} {}\n", map.container_id, map.host_id, map.size)).collect()
 }

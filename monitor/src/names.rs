@@ -63,9 +63,10 @@ impl Names {
 
     fn fill(&self, guest: &Guest, config: &ContainerConfig, rootfs: BorrowedFd<'_>) -> Result<()> {
         let maps = IdMaps::of(config)?;
-        self.write(guest, config)?;
+        let files = files(guest, config)?;
+        self.put(&files)?;
         let Some(etc) = etc(rootfs, &maps)? else { return Ok(()) };
-        for (name, _) in files(guest, config)? {
+        for (name, _) in files {
             own(CWD, &self.folder.join(name), &maps)?;
             self.cover(name, etc.as_fd(), &maps)?;
         }
@@ -80,7 +81,11 @@ impl Names {
 
     /// For another life. In place: they are mounted.
     pub(crate) fn write(&self, guest: &Guest, config: &ContainerConfig) -> Result<()> {
-        for (name, text) in files(guest, config)? {
+        self.put(&files(guest, config)?)
+    }
+
+    fn put(&self, files: &[(&str, String)]) -> Result<()> {
+        for (name, text) in files {
             fs::write(self.folder.join(name), text)?;
         }
         Ok(())
@@ -112,12 +117,14 @@ pub(crate) fn folder(guest: &Guest) -> PathBuf {
 }
 
 fn files(guest: &Guest, config: &ContainerConfig) -> Result<[(&'static str, String); 3]> {
-    let Settings { hostname, address, search, servers, .. } = known(guest, config)?;
+    let settings = known(guest, config)?;
+    // As PVE has it (`set_hostname` of PVE/LXC/Setup/Base.pm).
+    let short = settings.short_name().to_owned() + "\n";
+    let Settings { hostname, address, search, servers, .. } = settings;
     Ok([
         ("hosts", hosts_section(None, address.as_deref(), &hostname, &search)),
         ("resolv.conf", resolv_conf(&search, &servers)),
-        // Without its domain, as PVE has it (`set_hostname` of PVE/LXC/Setup/Base.pm).
-        ("hostname", hostname.split('.').take(1).collect::<String>() + "\n"),
+        ("hostname", short),
     ])
 }
 

@@ -215,7 +215,9 @@ pub(crate) fn say_running(init: Option<Pid>) -> Result<()> {
     null.and_then(|null| rustix::stdio::dup2_stdout(&null))
         .during("cannot close standard output")?;
     heap::give_back();
-    heap::forget_code().during("cannot give memory back")
+    // What cannot be given back stays; that is no reason to end a container that runs.
+    heap::forget_code().ok();
+    Ok(())
 }
 
 fn record_of(container: &Container, status: WaitStatus, oom_killed: bool) -> ExitRecord {

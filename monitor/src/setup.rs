@@ -9,13 +9,13 @@ mod tree;
 mod write;
 
 use std::io::{Read as _, Seek as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
 
-use lxc_protocol::client::Client;
 use pve_integration::bundle::IdMaps;
 use pve_integration::ct_config::{self, ContainerConfig};
 use pve_integration::setup::{HostResolver, Secrets, Settings, Timezone, UNMANAGED};
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
 use crate::confined;
@@ -109,12 +109,19 @@ pub(crate) fn running(guest: &Guest) -> Result<()> {
     if config.ostype() == Some(UNMANAGED) {
         return Ok(());
     }
-    let client = Client::new(&guest.root.lxc_path(), &guest.name());
-    let pid = client.init_pid().map_err(|_| Error::NotRunning(guest.vmid))?;
+    let init = guest.init()?;
     // Where its namespaces have it, and not what is mounted there for the monitor alone. Links of the
     // kernel's own are not followed from there on.
-    let rootfs = PathBuf::from(format!("/proc/{pid}/root"));
-    set_up(guest, &config, &rootfs, Runtime::Crun)
+    let root = format!("/proc/{}/root", init.as_raw_nonzero());
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root =
+        rustix::fs::open(root, flags, Mode::empty()).during("cannot look into the container")?;
+    // Whoever has this number by now is not the container any more.
+    if guest.init()? != init {
+        return Err(Error::NotRunning(guest.vmid));
+    }
+    let held = format!("/proc/{}/fd/{}", std::process::id(), root.as_raw_fd());
+    set_up(guest, &config, Path::new(&held), Runtime::Crun)
 }
 
 fn set_up(guest: &Guest, config: &ContainerConfig, rootfs: &Path, runtime: Runtime) -> Result<()> {

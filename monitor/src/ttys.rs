@@ -46,12 +46,9 @@ impl Ttys {
         wanted: Option<i32>,
         is_busy: impl Fn(i32) -> bool,
     ) -> std::result::Result<(i32, BorrowedFd<'_>), Errno> {
-        let mut all = (1..).zip(&self.0);
-        let found = match wanted {
-            Some(wanted) => all.find(|(number, _)| *number == wanted).ok_or(Errno::BADF)?,
-            None => all.find(|(number, _)| !is_busy(*number)).ok_or(Errno::BADF)?,
-        };
-        if is_busy(found.0) { Err(Errno::BADF) } else { Ok((found.0, found.1.master.as_fd())) }
+        let mut free = (1..).zip(&self.0).filter(|(number, _)| !is_busy(*number));
+        let found = free.find(|(number, _)| wanted.is_none_or(|wanted| *number == wanted));
+        found.map(|(number, tty)| (number, tty.master.as_fd())).ok_or(Errno::BADF)
     }
 }
 

@@ -40,8 +40,7 @@ pub(super) fn plan(guest: &Guest, config: &ContainerConfig, rootfs: &Rootfs) -> 
     let run = guest.root.guest_run(guest.vmid);
     let (log, seccomp, oom) =
         (guest.root.container_log(guest.vmid), run.join(SECCOMP), run.join(OOM));
-    // An init system wants a console it can open; a program of its own wants clean pipes.
-    let terminal = !config.is_application() && config.get("console") != Some("0");
+    let terminal = config.has_terminal();
     let cgroup = guest.root.guest_cgroup(guest.vmid);
     let policy = Policy::read(&guest.root)?;
     let devices = Devices::make(guest, config)?;

@@ -5,9 +5,8 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use clap::Args;
 use fs_err as fs;
-use lxc_protocol::client::Client;
 use nix::sched::{CloneFlags, setns};
-use pve_integration::ct_config::{self, Net};
+use pve_integration::ct_config::{self, ContainerConfig, Net};
 use pve_integration::network::{self, Facts, HostStep, Plan};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
@@ -43,10 +42,10 @@ pub(crate) fn change(guest: &Guest, change: &Change) -> Result<()> {
     for warning in &wanted.warnings {
         warn(&warning.key, &warning.reason);
     }
-    let init = init(guest)?;
+    let init = guest.init()?;
     let namespace = namespace_of(init)?;
     // A number may have gone to another process meanwhile.
-    if self::init(guest)? != init {
+    if guest.init()? != init {
         return Err(Error::NotRunning(guest.vmid));
     }
     let own = namespace_of(rustix::process::getpid())?;
@@ -62,26 +61,21 @@ pub(crate) fn change(guest: &Guest, change: &Change) -> Result<()> {
         }
     }
     taken?;
-    keep(guest, &change.key, new.as_ref(), is_another(&wanted), init)?;
-    if let Err(err) = rename(guest, change, init) {
+    let (config, _) = ct_config::read(&guest.root, &guest.node, guest.vmid)?;
+    let monitor = parent_of(init).ok_or(Error::NotRunning(guest.vmid))?;
+    let lease = new.as_ref().filter(|net| net.host_managed || config.is_application());
+    let lease = lease.and_then(|net| network::lease(&change.key, net));
+    // An init system keeps its own leases.
+    let leased = lease.map(|lease| Wanted::of(guest, &config, &lease)).transpose()?;
+    lease::want(guest, &change.key, leased, is_another(&wanted), monitor)?;
+    if let Err(err) = rename(guest, config, change, monitor) {
         warn("hosts", &crate::one_line(&err));
     }
     Ok(())
 }
 
-/// An init system keeps its own leases.
-fn keep(guest: &Guest, key: &str, new: Option<&Net>, fresh: bool, init: Pid) -> Result<()> {
-    let (config, _) = ct_config::read(&guest.root, &guest.node, guest.vmid)?;
-    let new = new.filter(|net| net.host_managed || config.is_application());
-    let lease = new.and_then(|net| network::lease(key, net));
-    let wanted = lease.map(|lease| Wanted::of(guest, &config, &lease)).transpose()?;
-    let monitor = parent_of(init).ok_or(Error::NotRunning(guest.vmid))?;
-    lease::want(guest, key, wanted, fresh, monitor)
-}
-
 /// An application's list of hosts has its own address. It is where its monitor sees it.
-fn rename(guest: &Guest, change: &Change, init: Pid) -> Result<()> {
-    let (mut config, _) = ct_config::read(&guest.root, &guest.node, guest.vmid)?;
+fn rename(guest: &Guest, mut config: ContainerConfig, change: &Change, monitor: Pid) -> Result<()> {
     if !config.is_application() {
         return Ok(());
     }
@@ -89,7 +83,6 @@ fn rename(guest: &Guest, change: &Change, init: Pid) -> Result<()> {
         Some(new) => config.set(&change.key, new),
         None => drop(config.remove(&change.key)),
     }
-    let monitor = parent_of(init).ok_or(Error::NotRunning(guest.vmid))?;
     let path = format!("/proc/{}/ns/mnt", monitor.as_raw_nonzero());
     let what = "cannot enter the monitor's mount namespace";
     let mounts = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
@@ -112,11 +105,6 @@ fn restore(guest: &Guest, back: &Plan, own: BorrowedFd<'_>, namespace: BorrowedF
         let home = setns(own, CloneFlags::CLONE_NEWNET).during("cannot return");
         home.and_then(|()| take(guest, &step, namespace)).ok();
     }
-}
-
-fn init(guest: &Guest) -> Result<Pid> {
-    let pid = Client::new(&guest.root.lxc_path(), &guest.name()).init_pid().ok();
-    pid.and_then(|pid| Pid::from_raw(pid.cast_signed())).ok_or(Error::NotRunning(guest.vmid))
 }
 
 fn is_another(plan: &Plan) -> bool {
