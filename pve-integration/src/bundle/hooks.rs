@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::process::PATH;
 use super::{BundleError, Guest, wrong};
 
 /// LXC's name, and when libcrun runs the like: outside after the namespaces are made, inside after
@@ -35,7 +36,7 @@ pub(super) fn of(guest: &Guest<'_>) -> Result<Option<Value>, BundleError> {
 fn hook(guest: &Guest<'_>, key: &str, name: &str, command: &str) -> Result<Value, BundleError> {
     let rootfs = guest.rootfs.to_str().ok_or_else(|| wrong(key, "the rootfs path is no UTF-8"))?;
     let mut env = vec![
-        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+        format!("PATH={PATH}"),
         format!("LXC_NAME={}", guest.vmid),
         format!("LXC_ROOTFS_MOUNT={rootfs}"),
         format!("LXC_ROOTFS_PATH={rootfs}"),

@@ -99,9 +99,18 @@ impl Reach {
             Fate::Distributions | Fate::Names => (!is_known).then(|| {
                 "is not applied: the container's distribution is not known (ostype)".to_owned()
             }),
+            fate @ (Fate::Applied | Fate::Known | Fate::Warned(_) | Fate::Refused) => {
+                self.reason(fate)
+            }
+        }
+    }
+
+    /// What is said of a key, or of a part of its value, that does nothing whatever the container is.
+    fn reason(&self, fate: Fate) -> Option<String> {
+        match fate {
             Fate::Warned("") => Some(self.not_yet()),
             Fate::Warned(reason) => Some(reason.to_owned()),
-            Fate::Applied | Fate::Known | Fate::Refused => None,
+            Fate::Applied | Fate::Distributions | Fate::Names | Fate::Known | Fate::Refused => None,
         }
     }
 }
@@ -137,17 +146,9 @@ pub(super) fn warn(
     for (key, part) in parts(config, features, rootfs) {
         let stem = key.trim_end_matches(|c: char| c.is_ascii_digit());
         let name = if stem == key { format!("{key} {part}") } else { format!("{stem}[n] {part}") };
-        if let Some(reason) = TABLE.iter().find(|line| line.name == name).map(reach.fate) {
-            match reason {
-                Fate::Warned("") => {
-                    warnings.push(Warning::new(key, format!("{part} {}", reach.not_yet())));
-                }
-                Fate::Warned(reason) => {
-                    warnings.push(Warning::new(key, format!("{part} {reason}")))
-                }
-                Fate::Applied | Fate::Distributions | Fate::Names | Fate::Known | Fate::Refused => {
-                }
-            }
+        let fate = TABLE.iter().find(|line| line.name == name).map(reach.fate);
+        if let Some(reason) = fate.and_then(|fate| reach.reason(fate)) {
+            warnings.push(Warning::new(key, format!("{part} {reason}")));
         }
     }
 }
@@ -164,14 +165,11 @@ fn parts<'c>(
             found.push((key, part));
         }
     };
-    add("features", "fuse", features.fuse);
     add("features", "mknod", features.mknod);
     add("features", "mount", !features.mount.is_empty());
     let points = config.mount_points();
     let points = points.iter().filter_map(|(key, point)| Some((*key, point.as_ref().ok()?)));
     for (key, point) in std::iter::once(("rootfs", rootfs)).chain(points) {
-        add(key, "acl", point.acl.is_some());
-        add(key, "idmap", point.idmap.is_some());
         add(key, "quota", point.quota);
     }
     found

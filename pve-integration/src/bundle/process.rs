@@ -9,7 +9,7 @@ use super::{BundleError, Guest, Warning, keys, rlimits, wrong};
 use crate::ct_config::Section;
 
 /// What liblxc gives init when nobody sets it.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 pub(super) fn of(
     guest: &Guest<'_>,

@@ -206,6 +206,11 @@ impl Section {
         self.entrypoint().split_whitespace().next() != Some(INIT)
     }
 
+    /// An init system wants a console it can open; a program of its own wants clean pipes.
+    pub fn has_terminal(&self) -> bool {
+        !self.is_application() && self.get("console") != Some("0")
+    }
+
     /// `NAME=value` each.
     pub fn env(&self) -> Vec<&str> {
         self.get("env").unwrap_or_default().split('\0').filter(|v| !v.is_empty()).collect()
@@ -272,6 +277,7 @@ of_the_main_section!(
     devices -> Vec<(&str, Result<Device, ValueError>)>,
     entrypoint -> &str,
     is_application -> bool,
+    has_terminal -> bool,
     ttys -> Result<u32, ValueError>,
     env -> Vec<&str>,
     features -> Result<Features, ValueError>,

@@ -6,6 +6,7 @@ use super::{Guest, Installed, Warning};
 use crate::bundle::BundleError;
 use crate::bundle::keys::LXC;
 use crate::ct_config::Net;
+use crate::network::outer_name;
 
 pub(super) fn write(
     guest: &Guest<'_>,
@@ -16,7 +17,7 @@ pub(super) fn write(
     let nets = guest.config.nets();
     let raw = guest.config.current().lxc().iter().any(|(key, _)| key.starts_with("lxc.net."));
     if nets.is_empty() && !raw {
-        // A network namespace whose loopback device is up.
+        // A network namespace with a loopback device and nothing else.
         return lines.put("lxc.net.0.type", "empty");
     }
     for (key, net) in nets {
@@ -39,7 +40,7 @@ fn interface(
     let index = net.index;
     let mut put = |item: &str, value: &str| lines.put(&format!("lxc.net.{index}.{item}"), value);
     put("type", "veth")?;
-    put("veth.pair", &format!("veth{}i{index}", guest.vmid))?;
+    put("veth.pair", &outer_name(guest.vmid, index))?;
     put("name", &net.name)?;
     if let Some(hwaddr) = &net.hwaddr {
         put("hwaddr", hwaddr)?;

@@ -28,7 +28,7 @@ fn convert(text: &str, facts: &HostFacts) -> Result<LxcConfig, BundleError> {
         oci: &OciConfig::default(),
         rootfs: Path::new("/var/lib/lxc/100/rootfs"),
         cgroup: "lxc/100/ns".into(),
-        terminal: !config.is_application() && config.get("console") != Some("0"),
+        terminal: config.has_terminal(),
         policy: &DEFAULT_POLICY,
         nodes: &[],
         exists: |_| true,

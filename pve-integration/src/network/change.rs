@@ -4,7 +4,7 @@
 
 use openapi::Vmid;
 
-use super::interface::{Family, Interface, Source};
+use super::interface::{Family, Interface, Source, firewall_bridge, firewall_peer};
 use super::{Facts, HostStep, InnerStep, NetworkError, Plan, outer_name, plug};
 use crate::ct_config::Net;
 
@@ -43,8 +43,7 @@ pub fn change(
 }
 
 fn removal(vmid: Vmid, index: u8) -> [HostStep; 3] {
-    let peer = format!("fwpr{vmid}p{index}");
-    [outer_name(vmid, index), peer, format!("fwbr{vmid}i{index}")]
+    [outer_name(vmid, index), firewall_peer(vmid, index), firewall_bridge(vmid, index)]
         .map(|link| HostStep::Remove { link })
 }
 

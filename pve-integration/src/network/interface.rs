@@ -48,6 +48,21 @@ pub fn outer_name(vmid: Vmid, index: u8) -> String {
     format!("veth{vmid}i{index}")
 }
 
+/// The bridge between a container's interface and PVE's firewall rules.
+pub(super) fn firewall_bridge(vmid: Vmid, index: u8) -> String {
+    format!("fwbr{vmid}i{index}")
+}
+
+/// The link from there to the bridge that the config names: its end on the firewall's bridge.
+pub(super) fn firewall_link(vmid: Vmid, index: u8) -> String {
+    format!("fwln{vmid}i{index}")
+}
+
+/// And its other end.
+pub(super) fn firewall_peer(vmid: Vmid, index: u8) -> String {
+    format!("fwpr{vmid}p{index}")
+}
+
 /// Whether the host's link `name` is one that a start of this container makes for it alone.
 pub fn is_of(name: &str, vmid: Vmid) -> bool {
     let (veth, bridge) = (format!("veth{vmid}i"), format!("fwbr{vmid}i"));

@@ -1,6 +1,6 @@
 //! The outer end: where it is plugged in, and what may pass.
 
-use super::interface::Interface;
+use super::interface::{Interface, firewall_bridge, firewall_link, firewall_peer};
 use super::{Bridge, Facts, HostStep, NetworkError, Plan, Vlans};
 use crate::bundle::Warning;
 
@@ -60,7 +60,7 @@ pub(super) fn unplug(interface: &Interface<'_>, plan: &mut Plan) {
     plan.host.push(HostStep::Unplug { link: link.clone() });
     plan.host.push(HostStep::Rate { link, limit: None });
     let (vmid, index) = (interface.vmid, interface.net.index);
-    for link in [format!("fwpr{vmid}p{index}"), format!("fwbr{vmid}i{index}")] {
+    for link in [firewall_peer(vmid, index), firewall_bridge(vmid, index)] {
         plan.host.push(HostStep::Remove { link });
     }
 }
@@ -101,8 +101,8 @@ fn vlan(
 /// PVE's chain: container - fwbr - fwln=fwpr - bridge. The answer is the link that is plugged in.
 fn firewall(interface: &Interface<'_>, mtu: u32, plan: &mut Plan) -> String {
     let (vmid, index) = (interface.vmid, interface.net.index);
-    let name = format!("fwbr{vmid}i{index}");
-    let (link, peer) = (format!("fwln{vmid}i{index}"), format!("fwpr{vmid}p{index}"));
+    let name = firewall_bridge(vmid, index);
+    let (link, peer) = (firewall_link(vmid, index), firewall_peer(vmid, index));
     plan.host.push(HostStep::FirewallBridge { name: name.clone(), link, peer: peer.clone(), mtu });
     plan.host.push(HostStep::Port { link: interface.outer.clone(), bridge: name });
     peer

@@ -2,6 +2,7 @@
 //! to the process inside the rootfs.
 
 use openapi::Vmid;
+use openapi::format::split_list;
 use serde::{Deserialize, Serialize};
 
 use super::interface::Interface;
@@ -42,10 +43,8 @@ impl Settings {
         vmid: Vmid,
         host: HostResolver,
     ) -> Result<Self, ValueError> {
-        let list = |key: &str| {
-            let words = config.get(key)?.split(|c: char| c == ',' || c == ';' || c.is_whitespace());
-            Some(words.filter(|word| !word.is_empty()).map(str::to_owned).collect::<Vec<_>>())
-        };
+        let list =
+            |key: &str| Some(split_list(config.get(key)?).map(str::to_owned).collect::<Vec<_>>());
         let mut interfaces = Vec::new();
         for (key, net) in config.nets() {
             interfaces.extend(Interface::of(key, &net?)?);
@@ -66,7 +65,8 @@ impl Settings {
         })
     }
 
-    pub(super) fn short_name(&self) -> &str {
+    /// The hostname without its domain.
+    pub fn short_name(&self) -> &str {
         self.hostname.split('.').next().unwrap_or_default()
     }
 }
