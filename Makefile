@@ -98,7 +98,7 @@ fuzz: ## feed one parser with garbage: T=config S=60; targets are in tests/fuzz/
 bless: ## accept what snapshot tests now see; read the difference before you commit it
 	@INSTA_UPDATE=always cargo nextest run $(CARGO_FLAGS) --cargo-quiet --workspace
 
-deps: ## install what build, test, demo and bench need
+deps: ## install what build, test, demo, bench and valgrind need
 	@scripts/deps.sh build demo test bench valgrind
 
 ci: ## what CI runs

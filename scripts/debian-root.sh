@@ -51,7 +51,7 @@ for mirror in $(debian_mirrors); do
         break
     fi
 done
-[ "$made" ] || { tail -5 "$part/log" >&2; fail "debootstrap failed with every mirror"; }
+[ "$made" ] || { [ ! -e "$part/log" ] || tail -5 "$part/log" >&2; fail "debootstrap failed with every mirror of this machine's apt sources"; }
 rm -rf "$part"/root/var/lib/apt/lists/* "$part"/root/var/cache/apt/*.bin "$part"/root/var/cache/apt/archives/*.deb
 # The mirror is this machine's, and so are its name and its resolver.
 rm -f "$part/root/etc/apt/sources.list" "$part/root/etc/hostname" "$part/root/etc/resolv.conf"

@@ -132,6 +132,21 @@ mod tests {
         assert!(config.pveproxy.is_none() && config.runtime.lxc_start.is_none());
     }
 
+    #[test]
+    fn the_shipped_example_says_everything_and_sets_nothing() {
+        let shipped = include_str!("../../packaging/config.toml");
+        assert_eq!(format!("{:?}", parse(shipped).unwrap()), format!("{:?}", parse("").unwrap()));
+        let in_force: String = shipped
+            .lines()
+            .filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let config = parse(&in_force).unwrap();
+        assert!(config.listen.is_some() && config.node.is_some() && config.monitor.is_some());
+        assert!(config.pveproxy.is_some() && config.runtime.lxc_start.is_some());
+        assert_eq!(config.runtime.pct, Some("/usr/sbin/pct".into()));
+    }
+
     #[rstest]
     #[case::unknown("listne = \"x\"", "listne")]
     #[case::no_port("listen = \"127.0.0.1\"", "no ADDRESS:PORT")]
