@@ -77,6 +77,7 @@ fn seen_under(runtime: &str, scenario: fn(&mut Seen<'_>)) -> Vec<String> {
 #[case::shutdown(shutdown)]
 #[case::freeze_and_thaw(freeze_and_thaw)]
 #[case::limits(limits)]
+#[case::limits_inside(limits_inside)]
 #[case::out_of_memory(out_of_memory)]
 #[case::inside(inside)]
 #[case::inside_privileged(inside_privileged)]
@@ -221,6 +222,33 @@ fn limits(seen: &mut Seen<'_>) {
     }
     seen.note("maxmem", &guest.current()["maxmem"]);
     seen.act(&guest, "stop", &[]);
+    guest.destroy();
+}
+
+/// As a program in the container meets them.
+fn limits_inside(seen: &mut Seen<'_>) {
+    let script = sh("head -c 90000000 /dev/zero | tail -c 90000000 >/dev/null; echo tail $?; \
+         head -c 9000000 /dev/zero | tail -c 9000000 >/dev/null; echo tail $?; \
+         ulimit -n; ulimit -c; for n in 1 2 3 4 5 6 7 8; do sleep 3 & done 2>/dev/null; \
+         cat /sys/fs/cgroup/cgroup.procs | wc -l; echo all");
+    let options = [
+        SUBVOL,
+        UNPRIVILEGED,
+        ("entrypoint", script.as_str()),
+        ("memory", "48"),
+        ("swap", "0"),
+        ("cpulimit", "0.5"),
+    ];
+    let guest = seen.daemon.create(100, BUSYBOX, &options);
+    let path = seen.daemon.config_path(100);
+    let text = fs_err::read_to_string(&path).unwrap();
+    let raw = "lxc.prlimit.nofile: 77:99\nlxc.prlimit.core: 0\nlxc.cgroup2.pids.max: 6\n";
+    fs_err::write(&path, format!("{text}{raw}")).unwrap();
+    let began = std::time::Instant::now();
+    seen.act_unsettled(&guest);
+    seen.exit(&guest);
+    assert!(began.elapsed().as_secs() < 60, "the limits hold it, they do not hang it");
+    seen.note("output", guest.output());
     guest.destroy();
 }
 
