@@ -10,7 +10,6 @@ use std::fmt;
 
 use super::Warning;
 use crate::ct_config::{Features, MountPoint, Section};
-use crate::setup::UNMANAGED;
 use table::TABLE;
 
 /// What one runtime does with a key.
@@ -93,10 +92,9 @@ impl Reach {
     }
 
     fn warning(&self, key: &str, config: &Section) -> Option<String> {
-        let is_known = config.ostype().is_some_and(|ostype| ostype != UNMANAGED);
         match self.fate(key) {
             Fate::Names if config.is_application() => None,
-            Fate::Distributions | Fate::Names => (!is_known).then(|| {
+            Fate::Distributions | Fate::Names => (!config.has_distribution()).then(|| {
                 "is not applied: the container's distribution is not known (ostype)".to_owned()
             }),
             fate @ (Fate::Applied | Fate::Known | Fate::Warned(_) | Fate::Refused) => {

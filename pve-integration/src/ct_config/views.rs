@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use super::property_list::{PropertyList, boolean};
 use super::{ContainerConfig, Device, MountPoint, Net, Section, ValueError};
+use crate::setup::UNMANAGED;
 
-/// What `lxc.init.cmd` is where no `entrypoint` is set.
 /// What PVE starts if nothing else is said.
 pub const INIT: &str = "/sbin/init";
 /// `tty` where it is not set, as PVE.
@@ -136,6 +136,11 @@ impl Section {
 
     pub fn ostype(&self) -> Option<&str> {
         self.get("ostype")
+    }
+
+    /// Its distribution is known by name, so that its files can be written.
+    pub fn has_distribution(&self) -> bool {
+        self.ostype().is_some_and(|ostype| ostype != UNMANAGED)
     }
 
     pub fn lock(&self) -> Option<&str> {
@@ -278,6 +283,7 @@ of_the_main_section!(
     entrypoint -> &str,
     is_application -> bool,
     has_terminal -> bool,
+    has_distribution -> bool,
     ttys -> Result<u32, ValueError>,
     env -> Vec<&str>,
     features -> Result<Features, ValueError>,

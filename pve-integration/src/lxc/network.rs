@@ -5,7 +5,7 @@ use super::lines::Lines;
 use super::{Guest, Installed, Warning};
 use crate::bundle::BundleError;
 use crate::bundle::keys::LXC;
-use crate::ct_config::Net;
+use crate::ct_config::{ContainerConfig, Net};
 use crate::network::outer_name;
 
 pub(super) fn write(
@@ -23,7 +23,7 @@ pub(super) fn write(
     for (key, net) in nets {
         let net = net?;
         interface(guest, installed, key, &net, lines)?;
-        for reason in unapplied(&net) {
+        for reason in unapplied(guest.config, &net) {
             warnings.push(Warning::new(key, reason));
         }
     }
@@ -91,8 +91,10 @@ fn interface(
 }
 
 /// What is asked for beside.
-fn unapplied(net: &Net) -> Vec<String> {
+fn unapplied(config: &ContainerConfig, net: &Net) -> Vec<String> {
     let not_yet = LXC.not_yet();
+    // A program of its own reads no distribution's files.
+    let by_files = config.has_distribution() && !config.is_application();
     let mut reasons = Vec::new();
     if net.rate.is_some() {
         reasons.push(format!("rate {not_yet}"));
@@ -104,10 +106,10 @@ fn unapplied(net: &Net) -> Vec<String> {
             Some("dhcp") if net.host_managed => {
                 reasons.push(format!("{name}=dhcp of a host-managed interface {not_yet}"));
             }
-            Some(_) if net.host_managed => {}
+            Some(_) if net.host_managed || by_files => {}
             Some(_) => reasons.push(format!(
-                "{name} {not_yet}: nothing is written into the container's files; host-managed=1 \
-                 sets an address from outside"
+                "{name} {not_yet}: nothing inside reads a distribution's network files; \
+                 host-managed=1 sets an address from outside"
             )),
         }
     }

@@ -110,6 +110,23 @@ fn refuses(#[case] line: &str, #[case] message: &str) {
 }
 
 #[rstest]
+#[case::unmanaged("ip=10.0.0.2/24", "ostype: unmanaged", true)]
+#[case::an_application("ip=10.0.0.2/24", "ostype: debian\nentrypoint: /bin/web", true)]
+#[case::its_files("ip=dhcp", "ostype: debian", false)]
+#[case::from_outside("ip=10.0.0.2/24,host-managed=1", "ostype: unmanaged", false)]
+fn an_address_that_nobody_sets_is_told(
+    #[case] address: &str,
+    #[case] lines: &str,
+    #[case] told: bool,
+) {
+    let net = format!("net0: name=eth0,bridge=vmbr0,type=veth,{address}\n{lines}");
+
+    let config = convert(&with(&net), &HostFacts::for_tests()).unwrap();
+
+    assert_eq!(config.warnings.iter().any(|warning| warning.key == "net0"), told);
+}
+
+#[rstest]
 #[case::seccomp("lxc.seccomp.profile: /etc/own", "lxc.seccomp.profile = /etc/own")]
 #[case::apparmor("lxc.apparmor.profile: unconfined", "lxc.apparmor.profile = unconfined")]
 fn a_profile_of_the_users_own_is_the_only_one(#[case] line: &str, #[case] expected: &str) {
