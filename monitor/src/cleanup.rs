@@ -83,6 +83,7 @@ fn orphan_record(written: Option<SystemTime>) -> ExitRecord {
         endtime,
         duration_ms: endtime.saturating_sub(starttime) * 1000,
         error: Some("the monitor was killed, so the exit status is unknown".to_owned()),
+        unheard: true,
         ..ExitRecord::default()
     }
 }

@@ -63,6 +63,7 @@ pub(crate) fn run(guest: &Guest, program: &Path) -> Result<()> {
     let unmounted = rootfs.map_or(Ok(()), Rootfs::unmount);
     let cleaned = cleanup::remove_files(guest);
     record.endtime = epoch_seconds();
+    record.unheard = true;
     let recorded = record.write(&guest.root.exit_record(guest.vmid));
 
     // From here on a new monitor may start, so nothing of ours may be left.
@@ -254,7 +255,7 @@ impl Watch<'_> {
             signal: status.signal(),
             oom_killed: counts_oom_kill(&oom),
             error,
-            reboot: false,
+            ..ExitRecord::default()
         }
     }
 }

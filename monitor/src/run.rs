@@ -63,6 +63,7 @@ pub(crate) fn run(guest: &Guest) -> Result<()> {
     let forgotten = names.map_or(Ok(()), Names::unmount);
     let cleaned = cleanup::remove_files(guest);
     record.endtime = epoch_seconds();
+    record.unheard = true;
     let recorded = record.write(&guest.root.exit_record(guest.vmid));
 
     // From here on a new monitor may start, so nothing of ours may be left but open connections.
@@ -230,7 +231,7 @@ fn record_of(container: &Container, status: WaitStatus, oom_killed: bool) -> Exi
         signal: status.terminating_signal(),
         oom_killed,
         error: exec_failure(container, status),
-        reboot: false,
+        ..ExitRecord::default()
     }
 }
 

@@ -27,6 +27,9 @@ pub struct ExitRecord {
     /// It wants to be started again, once what waits in its config is applied.
     #[serde(default)]
     pub reboot: bool,
+    /// What follows an end is still to be done; the daemon takes this back.
+    #[serde(default)]
+    pub unheard: bool,
 }
 
 impl ExitRecord {

@@ -19,6 +19,7 @@ mod error;
 mod filling;
 mod firewall;
 mod here;
+mod hookscript;
 mod id_map;
 mod inspect;
 mod interfaces;
@@ -40,6 +41,7 @@ mod restore;
 mod rows;
 mod running;
 mod runtime;
+mod script;
 mod snapshot;
 mod template;
 mod view;
@@ -57,6 +59,7 @@ use tokio_util::sync::CancellationToken;
 use crate::runtime::{Monitor, Runtimes, Settings, Supervised};
 use crate::stats::CpuMeter;
 use crate::tasks::{TaskLog, Tasks};
+use crate::turns::Turns;
 
 pub(crate) use archive::Archive;
 pub(crate) use backup::{BackupRun, LZOP, Member, is_installed};
@@ -100,6 +103,8 @@ struct Inner {
     host_cpus: u32,
     cgroup_v2: bool,
     probed: inspect::Probed,
+    /// Whoever calls a script after a container's end.
+    ends: Turns,
 }
 
 impl Guests {
@@ -132,6 +137,7 @@ impl Guests {
             host_cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
             cgroup_v2: root.cgroups().join("cgroup.controllers").exists(),
             probed: inspect::Probed::default(),
+            ends: Turns::default(),
             root,
             node,
             tasks,

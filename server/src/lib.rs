@@ -36,4 +36,5 @@ pub mod stats;
 mod target;
 pub mod tasks;
 mod tls;
+mod turns;
 mod upload;

@@ -79,7 +79,7 @@ impl Guests {
         }
         change.check_names()?;
         if let Some(script) = change.set.get("hookscript") {
-            Storages::read(&self.0.root, &self.0.node)?.check_hookscript(script)?;
+            Storages::read(&self.0.root, &self.0.node)?.hookscript(script)?;
         }
         let running = self.is_running(vmid)?;
         let (cgroup_v2, host_cpus) = (self.0.cgroup_v2, self.0.host_cpus);

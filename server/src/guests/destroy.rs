@@ -6,6 +6,7 @@ use openapi::{AuthId, Upid, Vmid, VolumeId};
 use pve_integration::access::edit::forget_guest;
 use pve_integration::ct_config::{ContainerConfig, Section};
 use pve_integration::firewall;
+use tokio_util::sync::CancellationToken;
 
 use super::change::{check_protection, is_indexed, is_owned};
 use super::config::check_lock;
@@ -45,19 +46,25 @@ impl Guests {
             return self.destroy_by_pct(vmid, who, call);
         }
         let guests = self.clone();
-        self.task("vzdestroy", vmid, who, move |log, _| async move {
-            guests.destroy_now(vmid, how, &log).await
+        self.task("vzdestroy", vmid, who, move |log, cancel| async move {
+            guests.destroy_now(vmid, how, &log, &cancel).await
         })
     }
 
-    async fn destroy_now(&self, vmid: Vmid, how: Destroy, log: &TaskLog) -> Result<(), GuestError> {
+    async fn destroy_now(
+        &self,
+        vmid: Vmid,
+        how: Destroy,
+        log: &TaskLog,
+        cancel: &CancellationToken,
+    ) -> Result<(), GuestError> {
         if self.is_running_now(vmid).await? {
             if !how.force {
                 return Err(GuestError::DestroyRunning(vmid));
             }
             // A plain line, as Perl's `warn` in a task makes it.
             log.line(format!("forced to stop CT {vmid} before destroying!"));
-            self.0.supervised.stop(vmid).await?;
+            self.stop_now(vmid, log, cancel).await?;
         }
         self.0.supervised.sweep(vmid).await?;
         self.blocking(move |guests| guests.destroy_blocking(vmid, how)).await

@@ -9,6 +9,7 @@ use pve_integration::ct_config::ContainerConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::config::check_lock;
+use super::hookscript::Phase;
 use super::{GuestError, Guests};
 use crate::runtime::Shutdown;
 use crate::runtime::pct::PctCall;
@@ -66,7 +67,12 @@ impl Guests {
         for warning in self.blocking(move |guests| guests.unenforced(vmid)).await? {
             log.warn(warning);
         }
-        self.launch(vmid, how.debug, log, cancel).await
+        let hear = |line: &str| log.line(line);
+        self.hear_end(vmid, &hear, cancel).await?;
+        self.hookscript(vmid, Phase::PreStart, &hear, cancel).await?;
+        self.launch(vmid, how.debug, log, cancel).await?;
+        self.tell_hookscript(vmid, Phase::PostStart, &hear, cancel).await;
+        Ok(())
     }
 
     /// Nothing of this needs the container's lock to be held on: a second start is refused by the
@@ -81,17 +87,38 @@ impl Guests {
         }
         check_quota(&locked.config)?;
         if self.is_running(vmid)? {
-            return Ok(());
+            return Err(GuestError::AlreadyRunning(vmid));
         }
         self.apply_pending(vmid, locked, |text| log.warn(text))
     }
 
-    async fn apply_after_stop(&self, vmid: Vmid, log: &TaskLog) {
+    /// Inside a task.
+    pub(super) async fn stop_now(
+        &self,
+        vmid: Vmid,
+        log: &TaskLog,
+        cancel: &CancellationToken,
+    ) -> Result<(), GuestError> {
+        self.before_stop(vmid, log, cancel).await;
+        self.0.supervised.stop(vmid).await?;
+        self.after_stop(vmid, log, cancel).await;
+        Ok(())
+    }
+
+    async fn before_stop(&self, vmid: Vmid, log: &TaskLog, cancel: &CancellationToken) {
+        self.tell_hookscript(vmid, Phase::PreStop, &|line| log.line(line), cancel).await;
+    }
+
+    /// What waited for the end is applied; what fails of it is the next start's.
+    async fn after_stop(&self, vmid: Vmid, log: &TaskLog, cancel: &CancellationToken) {
         let task_log = log.clone();
         let applied =
             self.blocking(move |guests| guests.apply_stopped(vmid, |text| task_log.warn(text)));
         if let Err(err) = applied.await {
             log.warn(format!("unable to apply pending changes: {err}"));
+        }
+        if let Err(err) = self.hear_end(vmid, &|line| log.line(line), cancel).await {
+            log.warn(err.to_string());
         }
     }
 
@@ -128,9 +155,7 @@ impl Guests {
                 return guests.pct(&PctCall::Stop { vmid, skiplock }, &log, &cancel).await;
             }
             guests.blocking(move |guests| guests.check_unlocked(vmid, TOLERATED, skiplock)).await?;
-            guests.0.supervised.stop(vmid).await?;
-            guests.apply_after_stop(vmid, &log).await;
-            Ok(())
+            guests.stop_now(vmid, &log, &cancel).await
         })
     }
 
@@ -150,8 +175,8 @@ impl Guests {
                     .pct(&PctCall::Shutdown { vmid, timeout, force }, &log, &cancel)
                     .await;
             }
-            guests.shutdown_now(vmid, timeout, force, &cancel).await?;
-            guests.apply_after_stop(vmid, &log).await;
+            guests.shutdown_now(vmid, timeout, force, &log, &cancel).await?;
+            guests.after_stop(vmid, &log, &cancel).await;
             Ok(())
         })
     }
@@ -161,8 +186,10 @@ impl Guests {
         vmid: Vmid,
         timeout: Option<u64>,
         force: bool,
+        log: &TaskLog,
         cancel: &CancellationToken,
     ) -> Result<(), GuestError> {
+        self.before_stop(vmid, log, cancel).await;
         let signal = self.blocking(move |guests| guests.halt_signal(vmid)).await?;
         let timeout = timeout.map_or(SHUTDOWN_TIMEOUT, Duration::from_secs);
         Ok(self.0.supervised.shutdown(vmid, Shutdown { signal, timeout, force }, cancel).await?)
@@ -198,7 +225,7 @@ impl Guests {
             if guests.is_pves(vmid).await? {
                 return guests.pct(&PctCall::Reboot { vmid, timeout }, &log, &cancel).await;
             }
-            guests.shutdown_now(vmid, timeout, true, &cancel).await?;
+            guests.shutdown_now(vmid, timeout, true, &log, &cancel).await?;
             guests.start_now(vmid, Start::default(), &log, &cancel).await
         })
     }

@@ -9,6 +9,7 @@ use pve_integration::ct_config::ConfigError;
 use pve_integration::exit::ExitRecord;
 use pve_integration::tasks::process;
 use rustix::process::{Pid, Signal, kill_process};
+use tokio_util::sync::CancellationToken;
 
 use super::journal::{Journal, Worker};
 use super::lifecycle::Start;
@@ -88,11 +89,15 @@ impl Guests {
                 return;
             }
         }
-        let rebooted = self.blocking(move |guests| {
-            let warn = |text: &str| tracing::warn!(guest.vmid = %vmid, "CT {vmid}: {text}");
-            guests.apply_stopped(vmid, warn)?;
-            guests.takes_reboot(vmid)
-        });
+        let tell = move |text: &str| tracing::warn!(guest.vmid = %vmid, "CT {vmid}: {text}");
+        let rebooted = async {
+            self.blocking(move |guests| guests.apply_stopped(vmid, tell)).await?;
+            let hear = |line: &str| {
+                tracing::info!(guest.vmid = %vmid, "hookscript of CT {vmid}: {line}");
+            };
+            self.hear_end(vmid, &hear, &CancellationToken::new()).await?;
+            self.blocking(move |guests| guests.takes_reboot(vmid)).await
+        };
         let done = match rebooted.await {
             Ok(false) => return,
             Ok(true) => {

@@ -307,7 +307,7 @@ impl Guests {
         })
         .await?;
         if self.is_running_now(vmid).await? {
-            self.0.supervised.stop(vmid).await?;
+            self.stop_now(vmid, log, cancel).await?;
         }
         let (wanted, operation) = (name.to_owned(), Operation::new("rollback"));
         let begun = operation.clone();

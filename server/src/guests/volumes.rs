@@ -1,6 +1,5 @@
 //! The storages of this node as containers use them.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use openapi::property_string::format_size;
@@ -11,8 +10,8 @@ use pve_integration::storage::{
     Allocation, ContentType, DirStorage, Storage, StorageConfig, StorageError, VolumeName,
 };
 
-use super::GuestError;
 use super::disk::{Disk, Source};
+use super::{GuestError, script};
 use crate::tasks::TaskLog;
 
 /// The host's id of root in an unprivileged container.
@@ -88,7 +87,7 @@ impl<'a> Storages<'a> {
     }
 
     /// As `check_hookscript` of pve-guest-common's `PVE/GuestHelpers.pm`.
-    pub(super) fn check_hookscript(&self, text: &str) -> Result<(), GuestError> {
+    pub(super) fn hookscript(&self, text: &str) -> Result<PathBuf, GuestError> {
         let volume: VolumeId = text.parse().map_err(|err| GuestError::die(format!("{err}")))?;
         let is_snippet = matches!(
             volume.name().parse()?,
@@ -98,13 +97,11 @@ impl<'a> Storages<'a> {
             return Err(GuestError::die(format!("'{volume}' is not in the snippets directory")));
         }
         let path = self.require(volume.storage())?.path_of(&volume)?.path;
-        let Some(metadata) = fs_err::metadata(path).ok().filter(std::fs::Metadata::is_file) else {
-            return Err(GuestError::die(format!("script '{volume}' does not exist")));
-        };
-        if metadata.permissions().mode() & 0o111 == 0 {
-            return Err(GuestError::die(format!("script '{volume}' is not executable")));
+        match script::is_executable(&path) {
+            Some(true) => Ok(path),
+            Some(false) => Err(GuestError::die(format!("script '{volume}' is not executable"))),
+            None => Err(GuestError::die(format!("script '{volume}' does not exist"))),
         }
-        Ok(())
     }
 
     /// Every volume of this guest on one storage.

@@ -4,7 +4,7 @@
 
 mod service;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,6 +28,7 @@ use super::monitor::{How, Monitor};
 use super::units::Units;
 use super::{RuntimeError, Shutdown};
 use crate::tasks::TaskLog;
+use crate::turns::Turns;
 
 /// From the call of the monitor to a running container.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -51,7 +52,7 @@ struct Shared {
     /// PVE runs containers beside ours, under the same names.
     on_pve: bool,
     /// One start or clean-up of a container at a time: a clean-up would kill what a start just made.
-    turns: Mutex<HashMap<Vmid, Arc<tokio::sync::Mutex<()>>>>,
+    turns: Turns,
     /// Containers that are being cleaned up after.
     cleaning: Mutex<HashSet<Vmid>>,
     /// Containers whose supervisor is gone, and who wants to know.
@@ -78,7 +79,7 @@ impl Drop for Cleaning<'_> {
 impl Supervised {
     pub(crate) fn new(monitor: Monitor, root: Root, on_pve: bool) -> Self {
         let units = monitor.units();
-        let (turns, cleaning) = (Mutex::default(), Mutex::default());
+        let (turns, cleaning) = (Turns::default(), Mutex::default());
         let (ended, ends) = mpsc::unbounded_channel();
         let ends = Mutex::new(Some(ends));
         Self(Arc::new(Shared { monitor, units, root, on_pve, turns, cleaning, ended, ends }))
@@ -91,12 +92,6 @@ impl Supervised {
 
     fn client(&self, vmid: Vmid) -> Client {
         Client::new(&self.0.root.lxc_path(), &vmid.to_string())
-    }
-
-    fn turn(&self, vmid: Vmid) -> Arc<tokio::sync::Mutex<()>> {
-        let mut turns = self.0.turns.lock().expect("nothing panics while it holds the lock");
-        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-        Arc::clone(turns.entry(vmid).or_default())
     }
 
     /// Whether somebody supervises it: a connection, no question asked.
@@ -167,8 +162,7 @@ impl Supervised {
 
     /// Remove what a dead monitor left of this container, if nobody supervises it now.
     pub(crate) async fn sweep(&self, vmid: Vmid) -> Result<(), RuntimeError> {
-        let turn = self.turn(vmid);
-        let _turn = turn.lock().await;
+        let _turn = self.0.turns.take(vmid).await;
         if self.is_supervised(vmid) || !self.has_leftovers(vmid) {
             return Ok(());
         }
@@ -299,8 +293,7 @@ impl Supervised {
         log: &TaskLog,
         cancel: &CancellationToken,
     ) -> Result<(), RuntimeError> {
-        let turn = self.turn(vmid);
-        let _turn = turn.lock().await;
+        let _turn = self.0.turns.take(vmid).await;
         if self.is_supervised(vmid) {
             // One whose container has just ended may still clean up.
             let ending = !self.answers(vmid) && self.wait_gone(vmid).await.is_ok();

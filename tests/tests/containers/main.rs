@@ -11,6 +11,7 @@ mod crash;
 mod created;
 mod dhcp;
 mod faults;
+mod hookscript;
 mod image;
 mod inside;
 mod keys;

@@ -31,7 +31,7 @@ pub(super) const TABLE: &[Key] = &[
     key("features mknod", NOT_YET, NOT_YET, "PVE's daemon for it is on PVE nodes alone"),
     key("features mount", NOT_YET, Applied, "what AppArmor lets it mount"),
     key("features nesting", Applied, Applied, "nothing masked, and no figures of lxcfs with crun"),
-    key("hookscript", NOT_YET, NOT_YET, ""),
+    key("hookscript", Applied, Applied, "called by the daemon's tasks, or by PVE"),
     key("hostname", Applied, Applied, ""),
     key("lock", Known, Known, "checked before a start"),
     key("memory", Applied, Applied, "`memory.max`, and `memory.high` a little below"),

@@ -2,22 +2,16 @@
 //! pve-manager's `PVE/VZDump.pm`: the step's name, and for one guest its mode and number, are its
 //! arguments; the rest it finds in its environment.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use openapi::{StorageId, Vmid};
 use pve_integration::layout::Root;
 use pve_integration::vzdump::{Mode, Options};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use super::super::GuestError;
+use super::super::{GuestError, script};
 use crate::runtime::RuntimeError;
-
-/// Only the kernel and the script's interpreter look at it.
-const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -94,40 +88,28 @@ impl Hook {
     ) -> Result<(), GuestError> {
         let Some(script) = &self.script else { return Ok(()) };
         let shown = script.display();
-        let metadata = fs_err::metadata(script).ok().filter(std::fs::Metadata::is_file);
-        let Some(metadata) = metadata else {
-            return Err(GuestError::die(format!(
-                "Error: The hook script '{shown}' does not exist."
-            )));
-        };
-        if metadata.permissions().mode() & 0o111 == 0 {
-            let text = format!("Error: The hook script '{shown}' is not executable.");
-            return Err(GuestError::die(text));
+        match script::is_executable(script) {
+            Some(true) => {}
+            Some(false) => {
+                let text = format!("Error: The hook script '{shown}' is not executable.");
+                return Err(GuestError::die(text));
+            }
+            None => {
+                let text = format!("Error: The hook script '{shown}' does not exist.");
+                return Err(GuestError::die(text));
+            }
         }
         let arguments = arguments(phase, subject);
-        let failed = |why: String| {
-            let line = std::iter::once(shown.to_string()).chain(arguments.clone());
-            let line = line.collect::<Vec<_>>().join(" ");
-            GuestError::die(format!("command '{line}' failed: {why}"))
-        };
+        let line = std::iter::once(shown.to_string()).chain(arguments.clone());
+        let line = line.collect::<Vec<_>>().join(" ");
         let mut command = Command::new(script);
-        command.args(&arguments).env_clear().env("PATH", PATH).current_dir("/");
-        command.envs(self.environment(subject)).stdin(Stdio::null());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().map_err(|err| failed(err.to_string()))?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let ending = async {
-            tokio::join!(read(stdout, hear), read(stderr, hear));
-            child.wait().await
-        };
-        let status = tokio::select! {
-            status = ending => status.map_err(|err| failed(err.to_string()))?,
-            () = cancel.cancelled() => return Err(RuntimeError::Cancelled.into()),
-        };
-        match status.code() {
-            Some(0) => Ok(()),
-            Some(code) => Err(failed(format!("exit code {code}"))),
-            None => Err(failed("got signal".to_owned())),
+        command.args(&arguments).envs(self.environment(subject));
+        match script::run(command, hear, cancel).await {
+            Ok(()) => Ok(()),
+            Err(script::Failure::Cancelled) => Err(RuntimeError::Cancelled.into()),
+            Err(script::Failure::Failed(why)) => {
+                Err(GuestError::die(format!("command '{line}' failed: {why}")))
+            }
         }
     }
 
@@ -150,12 +132,4 @@ fn arguments(phase: Phase, subject: Option<&Subject<'_>>) -> Vec<String> {
     let of_guest =
         subject.map(|subject| [subject.mode.as_str().to_owned(), subject.vmid.to_string()]);
     std::iter::once(phase.as_str().to_owned()).chain(of_guest.into_iter().flatten()).collect()
-}
-
-async fn read(from: Option<impl AsyncRead + Unpin>, hear: &(dyn Fn(&str) + Sync)) {
-    let Some(from) = from else { return };
-    let mut lines = BufReader::new(from).split(b'\n');
-    while let Ok(Some(line)) = lines.next_segment().await {
-        hear(&String::from_utf8_lossy(&line));
-    }
 }
