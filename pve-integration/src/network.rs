@@ -17,7 +17,7 @@ mod plug;
 mod step;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use openapi::Vmid;
 

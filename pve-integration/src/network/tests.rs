@@ -14,7 +14,7 @@ fn bridge(mtu: u32, vlan_aware: bool, uplinks: &[&str]) -> Bridge {
 }
 
 /// `vmbr0` is plain, `vmbr1` knows VLANs, `vmbr2` is on no cable.
-fn facts() -> Facts {
+pub(crate) fn facts() -> Facts {
     let bridges = [
         ("vmbr0".to_owned(), bridge(1500, false, &["eno1"])),
         ("vmbr1".to_owned(), bridge(9000, true, &["eno2"])),
@@ -27,7 +27,7 @@ fn vmid() -> Vmid {
     "100".parse().unwrap()
 }
 
-fn text(plan: &Plan) -> String {
+pub(crate) fn text(plan: &Plan) -> String {
     let host = plan.host.iter().map(|step| format!("host: {step:?}\n"));
     let inner = plan.inner.iter().map(|step| format!("inside: {step:?}\n"));
     let leases = plan.leases.iter().map(|lease| format!("{lease:?}\n"));
@@ -35,7 +35,7 @@ fn text(plan: &Plan) -> String {
     host.chain(inner).chain(leases).chain(warnings).collect()
 }
 
-fn started(config: &str, facts: &Facts) -> Result<Plan, NetworkError> {
+pub(crate) fn started(config: &str, facts: &Facts) -> Result<Plan, NetworkError> {
     start(vmid(), ContainerConfig::parse(config.as_bytes()).current(), facts)
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::bundle::{Bundle, Guest, IdMaps, Node, NodeKind, disk_ids, spec};
 use crate::ct_config::{ContainerConfig, Section};
 use crate::host::{CgroupVersion, HostFacts};
+use crate::network::tests as network;
 use crate::oci_config::OciConfig;
 use crate::policy::Policy;
 
@@ -30,6 +31,7 @@ fn a_key_changes(#[files("tests/keys/*.conf")] path: PathBuf) {
         writeln!(seen, "{} = {}", limit.file, limit.value).unwrap();
     }
     write_mounts(&config, &mut seen);
+    seen.push_str(&network::text(&network::started(&text, &network::facts()).unwrap()));
     let (before, after) = (lines(&plain), lines(&bundle));
     before.difference(&after).for_each(|line| writeln!(seen, "- {line}").unwrap());
     after.difference(&before).for_each(|line| writeln!(seen, "+ {line}").unwrap());
