@@ -13,10 +13,10 @@ help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 build: libcrun ## the release binaries, in target/release
-	$(say) 'build: proxmox-lxcri and lxcri-monitor'
+	$(say) 'build: proxmox-lxcri and its two monitors'
 	@cargo build $(CARGO_FLAGS) --release --quiet -p server
-	@cargo build $(CARGO_FLAGS) --profile monitor --quiet -p monitor
-	@install -D target/monitor/lxcri-monitor target/release/lxcri-monitor
+	@cargo build $(CARGO_FLAGS) --profile monitor --quiet -p monitor -p lxc-monitor
+	@install -D -t target/release target/monitor/lxcri-monitor target/monitor/lxcri-lxc-monitor
 
 libcrun: ## fetch and verify libcrun's static library, once
 	@scripts/deps.sh build

@@ -9,10 +9,10 @@ use fs_err as fs;
 use pve_integration::exit::ExitRecord;
 
 use crate::cgroup::Cgroup;
-use crate::container::epoch_seconds;
 use crate::error::{Error, Result};
 use crate::guest::Guest;
-use crate::{lxc, names, namespace, net};
+use crate::run::epoch_seconds;
+use crate::{crun, lxc, names, namespace, net};
 
 /// The verb `cleanup`: for the daemon, when it finds a container without a monitor.
 pub(crate) fn cleanup(guest: &Guest) -> Result<()> {
@@ -44,9 +44,9 @@ pub(crate) fn end_processes(guest: &Guest, cgroup: &Cgroup, reap: impl FnMut()) 
     if !cgroup.destroy(reap)? {
         return Err(Error::Unkillable(guest.vmid));
     }
-    let runtime = guest.runtime();
-    if runtime.state_root.join(guest.name()).exists() {
-        runtime.delete(&guest.name(), true)?;
+    let state = guest.root.libcrun_state().join(guest.name());
+    if state.exists() {
+        crun::forget(guest, &state)?;
     }
     net::remove(guest)
 }

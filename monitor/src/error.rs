@@ -89,7 +89,7 @@ pub(crate) enum Error {
     #[error(transparent)]
     Policy(#[from] PolicyError),
     #[error(transparent)]
-    Libcrun(libcrun::Error),
+    Libcrun(crate::crun::Error),
     #[error(transparent)]
     Loop(#[from] loopdev::Error),
     #[error(transparent)]
@@ -110,18 +110,6 @@ pub(crate) enum Error {
 impl From<rustix::io::Errno> for Error {
     fn from(errno: rustix::io::Errno) -> Self {
         Self::Io(errno.into())
-    }
-}
-
-impl From<libcrun::Error> for Error {
-    fn from(err: libcrun::Error) -> Self {
-        if err.kind() == libcrun::Kind::Executable {
-            return Self::Entrypoint(err.message);
-        }
-        if err.kind() == libcrun::Kind::Caller {
-            return Self::InWorker(err.message);
-        }
-        Self::Libcrun(err)
     }
 }
 

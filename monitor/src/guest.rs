@@ -51,10 +51,6 @@ impl Guest {
         PathBuf::from(format!("/run/{}-{}-devices", self.root.cgroup_parent(), self.vmid))
     }
 
-    pub(crate) fn runtime(&self) -> libcrun::Runtime {
-        libcrun::Runtime::new(self.root.libcrun_state())
-    }
-
     /// Its first process, as its supervisor says it is. By the time the number is used it may be another's:
     /// whoever opened something by it asks once more.
     pub(crate) fn init(&self) -> Result<Pid> {

@@ -8,14 +8,13 @@
 mod apply;
 mod confine;
 mod keeper;
-mod keepers;
+pub(crate) mod keepers;
 mod orders;
 mod record;
 mod sockets;
 mod wanted;
 mod watch;
 
-pub(crate) use keepers::Keepers;
 pub(crate) use orders::{CHILD, Orders};
 pub(crate) use wanted::{Wanted, want};
 pub(crate) use watch::keep;

@@ -24,11 +24,10 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 
 use crate::cgroup::{Cgroup, counts_oom_kill};
-use crate::container::{Began, epoch_seconds};
 use crate::error::{During, Error, Result};
 use crate::guest::{Guest, warn};
 use crate::rootfs::{Purpose, Rootfs, refuse_odd_directories};
-use crate::supervisor::reap;
+use crate::run::{Began, epoch_seconds, reap};
 use crate::{cleanup, namespace, run, setup};
 use life::Life;
 
@@ -42,14 +41,10 @@ pub(crate) const OOM: &str = "lxc.oom";
 const LOG: &str = "lxc.log";
 
 pub(crate) fn run(guest: &Guest, program: &Path) -> Result<()> {
-    // Fails for a process that already leads its group, which is as good.
-    rustix::process::setsid().ok();
-    rustix::process::chdir("/").during("cannot leave the working directory")?;
-    let signals = run::take_signals()?;
+    let signals = run::stand_apart()?;
     let guard = guest.bind_guard()?;
     // Nobody else has it, and nobody gets it before `lxc-start` does.
     let command = guest.bind_command()?;
-    libcrun::become_subreaper().during("cannot become the parent of orphans")?;
     namespace::enter()?;
     let cgroup = Cgroup::of(guest)?;
     let watch = Watch { guest, cgroup: &cgroup, signals: &signals, news: News::of(guest)? };

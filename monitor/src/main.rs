@@ -2,20 +2,29 @@
 //! status, and LXC's command socket. It needs no daemon; the daemon finds it by that socket.
 //!
 //! What a container gets is decided in `pve_integration::bundle`, how libcrun is called in `libcrun`.
+//!
+//! Without the feature `crun` it is `lxcri-lxc-monitor`, of the package `lxc-monitor`: the same for
+//! containers under LXC, and without libcrun and the libraries that it needs.
+
+#![cfg_attr(
+    not(feature = "crun"),
+    expect(
+        dead_code,
+        reason = "some things only libcrun's containers need; what nobody needs at all shows in the program that has both"
+    )
+)]
 
 mod archive;
 mod cgroup;
 mod cleanup;
-mod command;
 mod confined;
-mod console;
-mod container;
+#[cfg_attr(not(feature = "crun"), path = "without_crun.rs")]
+mod crun;
 mod detect;
 mod devices;
 mod entrypoint;
 mod error;
 mod guest;
-mod hooks;
 mod hotplug;
 mod id_mapped;
 mod image;
@@ -24,7 +33,6 @@ mod lxc;
 mod names;
 mod namespace;
 mod net;
-mod oci;
 mod output;
 mod pace;
 mod packing;
@@ -32,10 +40,7 @@ mod probe;
 mod rootfs;
 mod run;
 mod setup;
-mod supervisor;
 mod target;
-mod terminal;
-mod ttys;
 mod unpack;
 
 use std::ffi::OsString;
@@ -52,7 +57,7 @@ use guest::Guest;
 
 /// Runs one container and watches over it.
 #[derive(Parser)]
-#[command(name = "lxcri-monitor", version)]
+#[command(name = crun::PROGRAM, version)]
 struct Arguments {
     /// Print what this host can run, and what is missing, as JSON
     #[arg(long)]
@@ -114,6 +119,7 @@ enum Verb {
         how: archive::ArchiveArguments,
     },
     /// Be an OCI runtime: `proxmox-lxcri` passes its command line on
+    #[cfg(feature = "crun")]
     #[command(disable_help_flag = true)]
     Oci {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -131,7 +137,7 @@ enum Verb {
         parent: i32,
         program: PathBuf,
         #[arg(last = true)]
-        arguments: Vec<std::ffi::OsString>,
+        arguments: Vec<OsString>,
     },
     #[command(name = id_mapped::CHILD, hide = true)]
     UserNamespaceChild,
@@ -182,7 +188,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
             let marked = fs_err::remove_file(guest.root.debug_mark(guest.vmid)).is_ok();
             let guest = Guest { debug: debug || marked, ..guest };
             match lxc_start {
-                None => run::run(&guest)?,
+                None => crun::run(&guest)?,
                 Some(program) => lxc::run(&guest, &program)?,
             }
         }
@@ -205,7 +211,8 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Verb::UserNamespaceChild) => id_mapped::lend_here()?,
         Some(Verb::Archive { guest, how }) => archive::archive(&guest.check()?, &how)?,
         // Its errors go into a log of its own too.
-        Some(Verb::Oci { arguments }) => return Ok(oci::main(arguments)),
+        #[cfg(feature = "crun")]
+        Some(Verb::Oci { arguments }) => return Ok(crun::oci::main(arguments)),
         None => Arguments::command().print_help()?,
     }
     Ok(ExitCode::SUCCESS)

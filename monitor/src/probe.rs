@@ -8,12 +8,13 @@ use pve_integration::host::{CgroupVersion, HostFacts};
 use serde::Serialize;
 
 use crate::error::{During, Result};
-use crate::namespace;
+use crate::{crun, namespace};
 
 #[derive(Debug, Serialize)]
 struct Probe {
     version: &'static str,
-    libcrun: Libcrun,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    libcrun: Option<crun::Library>,
     cgroup: Cgroup,
     namespaces: BTreeSet<String>,
     seccomp: bool,
@@ -21,13 +22,6 @@ struct Probe {
     kernel: String,
     usable: bool,
     missing: Vec<Missing>,
-}
-
-#[derive(Debug, Serialize)]
-struct Libcrun {
-    version: &'static str,
-    /// What the linked library says of itself; absent if it could not be asked.
-    features: Option<libcrun::Features>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -66,14 +60,9 @@ fn look() -> Probe {
     for name in NEEDED.iter().filter(|name| !namespaces.contains(**name)) {
         lacks("namespace", format!("the kernel has no '{name}' namespaces"));
     }
-    let features = match features() {
-        Ok(features) => Some(features),
-        Err(err) => {
-            lacks("libcrun", crate::one_line(&err));
-            None
-        }
-    };
     let facts = HostFacts::read().map_err(|err| lacks("cgroup", crate::one_line(&err))).ok();
+    let version = facts.as_ref().map(|facts| facts.cgroup.version);
+    let libcrun = crun::library(version, &mut lacks);
     let cgroup = facts.as_ref().map_or_else(Cgroup::default, |facts| Cgroup {
         mode: match facts.cgroup.version {
             CgroupVersion::V1 => "v1",
@@ -84,7 +73,7 @@ fn look() -> Probe {
     });
     Probe {
         version: env!("CARGO_PKG_VERSION"),
-        libcrun: Libcrun { version: libcrun::version(), features },
+        libcrun,
         cgroup,
         namespaces,
         seccomp: facts.as_ref().is_some_and(|facts| facts.seccomp),
@@ -99,14 +88,6 @@ fn namespaces() -> BTreeSet<String> {
     let entries = fs::read_dir("/proc/self/ns").into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     names.filter(|name| !name.ends_with("_for_children")).collect()
-}
-
-fn features() -> Result<libcrun::Features> {
-    // libcrun wants a state folder even for this.
-    let dir = std::env::temp_dir().join(format!("lxcri-probe-{}", std::process::id()));
-    let features = libcrun::Runtime::new(&dir).features();
-    fs::remove_dir_all(&dir).ok();
-    Ok(features?)
 }
 
 #[cfg(test)]

@@ -1,34 +1,25 @@
-//! The verb `run`: one container from the command socket to the exit record. Whatever happens in
-//! between, what was made is removed again before the socket closes.
+//! What every run has, whichever runtime is below: signals, orphans, the run directory, the config, and
+//! the word to whoever waits.
 
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use fs_err as fs;
-use lxc_protocol::State;
-use lxc_protocol::wire::Message;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use oci_spec::runtime::Spec;
+use pve_integration::bundle::IdMaps;
 use pve_integration::ct_config::{self, ContainerConfig};
-use pve_integration::exit::ExitRecord;
 use pve_integration::host;
 use pve_integration::systemd;
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, WaitStatus};
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitOptions, WaitStatus};
 
-use crate::cgroup::Cgroup;
-use crate::cleanup;
-use crate::container::{Began, Container, epoch_seconds};
 use crate::error::{During, Error, Result};
 use crate::guest::{Guest, warn};
-use crate::hooks::Hooks;
-use crate::names::Names;
-use crate::namespace;
-use crate::rootfs::{Purpose, Rootfs, open_folder, refuse_odd_directories};
-use crate::setup;
-use crate::supervisor::{Supervisor, reap};
 
 /// Somebody changed what the running container is to have.
 pub(crate) const CHANGED: Signal = Signal::SIGUSR1;
@@ -36,65 +27,38 @@ pub(crate) const CHANGED: Signal = Signal::SIGUSR1;
 /// A container that reboots faster than this is slowed down to it.
 pub(crate) const SHORTEST_LIFE: Duration = Duration::from_secs(1);
 
-pub(crate) fn run(guest: &Guest) -> Result<()> {
+/// When a life began, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Began {
+    pub(crate) epoch: u64,
+    pub(crate) instant: Instant,
+}
+
+impl Began {
+    pub(crate) fn now() -> Self {
+        Self { epoch: epoch_seconds(), instant: Instant::now() }
+    }
+}
+
+pub(crate) fn epoch_seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// What whoever called us shares with other programs stays theirs, and what the container leaves behind
+/// becomes ours.
+pub(crate) fn stand_apart() -> Result<SignalFd> {
     // Fails for a process that already leads its group, which is as good.
     rustix::process::setsid().ok();
     rustix::process::chdir("/").during("cannot leave the working directory")?;
     let signals = take_signals()?;
-    let listener = guest.bind()?;
-    libcrun::become_subreaper().during("cannot become the parent of orphans")?;
-    namespace::enter()?;
-    let cgroup = Cgroup::of(guest)?;
-
-    let mut supervisor = Supervisor::new(guest, &cgroup, &listener, &signals);
-    supervisor.enter(State::Starting);
-    let (mut rootfs, mut names, mut record) = (None, None, ExitRecord::default());
-    let mut hooks = Hooks::find(guest);
-    let made =
-        Made { rootfs: &mut rootfs, names: &mut names, hooks: hooks.as_mut(), record: &mut record };
-    let outcome = live(guest, &cgroup, &mut supervisor, made);
-    supervisor.enter(if outcome.is_ok() { State::Stopping } else { State::Aborting });
-    if let Err(err) = &outcome {
-        record.error = Some(crate::one_line(err));
-    }
-
-    let ended = cleanup::end_processes(guest, &cgroup, || drop(reap_all()));
-    let unmounted = rootfs.map_or(Ok(()), Rootfs::unmount);
-    let forgotten = names.map_or(Ok(()), Names::unmount);
-    let cleaned = cleanup::remove_files(guest);
-    record.endtime = epoch_seconds();
-    record.unheard = true;
-    let recorded = record.write(&guest.root.exit_record(guest.vmid));
-
-    // From here on a new monitor may start, so nothing of ours may be left but open connections.
-    supervisor.believe(State::Stopped);
-    let connections = supervisor.into_connections();
-    drop(listener);
-    guest.announce(&Message::State(State::Stopped));
-    let told = hooks.map_or(Ok(()), |hooks| hooks.post_stop());
-    drop(connections);
-
-    outcome?;
-    ended?;
-    unmounted?;
-    forgotten?;
-    cleaned?;
-    recorded?;
-    told?;
-    Ok(())
-}
-
-/// What is known and made so far when a life fails.
-struct Made<'a> {
-    rootfs: &'a mut Option<Rootfs>,
-    names: &'a mut Option<Names>,
-    hooks: Option<&'a mut Hooks>,
-    record: &'a mut ExitRecord,
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .during("cannot become the parent of orphans")?;
+    Ok(signals)
 }
 
 /// Children end, and `systemctl stop` and changes ask through a descriptor; a lost terminal means
 /// nothing to us.
-pub(crate) fn take_signals() -> Result<SignalFd> {
+fn take_signals() -> Result<SignalFd> {
     let mut mask = SigSet::empty();
     let known = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT, CHANGED];
     known.into_iter().for_each(|signal| mask.add(signal));
@@ -107,66 +71,17 @@ pub(crate) fn reap_all() -> Result<()> {
     reap(rustix::process::getpid()).map(drop)
 }
 
-/// Start, supervise, and start again as often as the container reboots.
-fn live(
-    guest: &Guest,
-    cgroup: &Cgroup,
-    supervisor: &mut Supervisor<'_>,
-    made: Made<'_>,
-) -> Result<()> {
-    let Made { rootfs, names, hooks, record } = made;
-    record.starttime = epoch_seconds();
-    prepare_run_dir(guest)?;
-    cleanup::leftovers(guest, cgroup, || drop(reap_all()))?;
-    let config = read_config(guest)?;
-    let mounted = rootfs.insert(match &hooks {
-        Some(hooks) => {
-            hooks.pre_start()?;
-            Rootfs::mounted(guest, &config)?
-        }
-        None => Rootfs::mount(guest, &config, Purpose::Run)?,
-    });
-    refuse_odd_directories(mounted.open()?.as_fd())?;
-
-    if hooks.is_none() {
-        // PVE's own does it. First, as the names that an application is shown cover its files.
-        setup::before_start(guest, &config, mounted.path(), setup::Runtime::Crun)?;
-    }
-    let shown = open_folder(mounted.path())?;
-    *names = Names::show(guest, &config, shown.as_fd())?;
-    drop(shown);
-
-    let mut container = Container::start(guest, &config, cgroup, mounted.path())?;
-    drop(config);
+/// Wait for all children that have ended: the container's orphans are ours. How init ended, if it did.
+pub(crate) fn reap(init: Pid) -> Result<Option<WaitStatus>> {
+    let mut ended = None;
     loop {
-        supervisor.enter(State::Running);
-        let status = supervisor.supervise(&mut container)?;
-        // While their interfaces are there, and servers can be told.
-        container.keepers.end();
-        supervisor.drain(&mut container);
-        *record = record_of(&container, status, cgroup.oom_killed());
-        if !is_reboot(status) {
-            return Ok(());
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) if pid == init => ended = Some(status),
+            Ok(Some(_)) => {}
+            Ok(None) | Err(Errno::CHILD) => return Ok(ended),
+            Err(Errno::INTR) => {}
+            Err(err) => return Err(err).during("cannot wait for the container's init"),
         }
-        if let Some(hooks) = hooks {
-            // Its post-stop asks for us anew.
-            hooks.reboot = true;
-            return Ok(());
-        }
-        // Applying changes may take volumes, which are the daemon's: it starts us again.
-        if read_config(guest)?.pending().is_some() {
-            record.reboot = true;
-            return Ok(());
-        }
-        supervisor.enter(State::Starting);
-        cleanup::end_processes(guest, cgroup, || drop(reap_all()))?;
-        let lived = container.began.instant.elapsed();
-        std::thread::sleep(SHORTEST_LIFE.saturating_sub(lived));
-        // Read anew: what was changed and applied meanwhile takes effect.
-        let config = read_config(guest)?;
-        names.iter().try_for_each(|names| names.write(guest, &config))?;
-        setup::before_start(guest, &config, mounted.path(), setup::Runtime::Crun)?;
-        container = Container::start(guest, &config, cgroup, mounted.path())?;
     }
 }
 
@@ -221,39 +136,22 @@ pub(crate) fn say_running(init: Option<Pid>) -> Result<()> {
     Ok(())
 }
 
-fn record_of(container: &Container, status: WaitStatus, oom_killed: bool) -> ExitRecord {
-    let Began { epoch, instant } = container.began;
-    ExitRecord {
-        starttime: epoch,
-        endtime: epoch_seconds(),
-        duration_ms: u64::try_from(instant.elapsed().as_millis()).unwrap_or(u64::MAX),
-        exit_code: status.exit_status(),
-        signal: status.terminating_signal(),
-        oom_killed,
-        error: exec_failure(container, status),
-        ..ExitRecord::default()
-    }
-}
-
-/// The kernel refuses a program only after create has succeeded, say one for another processor.
-fn exec_failure(container: &Container, status: WaitStatus) -> Option<String> {
-    if status.exit_status().is_none_or(|code| code == 0) {
-        return None;
-    }
-    let log = container.init.log();
-    let line = log.lines().rev().map(str::trim).find(|line| !line.is_empty())?.to_owned();
-    warn("entrypoint", &line);
-    Some(line)
-}
-
-/// reboot(2) in a pid namespace ends its init by SIGHUP for a restart, by SIGINT for a halt.
-fn is_reboot(status: WaitStatus) -> bool {
-    status.terminating_signal() == Some(Signal::SIGHUP as i32)
+/// A program may open its own output by name, `/dev/stdout` or `/proc/self/fd/1`, and the kernel then
+/// asks whose pipe it is.
+pub(crate) fn give_to_user(pipe: &OwnedFd, spec: &Spec, maps: &IdMaps) -> rustix::io::Result<()> {
+    let Some(user) = spec.process().as_ref().map(oci_spec::runtime::Process::user) else {
+        return Ok(());
+    };
+    let uid = maps.host_uid(user.uid()).map(rustix::fs::Uid::from_raw);
+    let gid = maps.host_gid(user.gid()).map(rustix::fs::Gid::from_raw);
+    rustix::fs::fchown(pipe, uid, gid)
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use pve_integration::exit::ExitRecord;
 
     use super::*;
 

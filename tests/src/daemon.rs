@@ -22,7 +22,7 @@ pub fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let folder = own.ancestors().nth(2).expect("tests lie in target/PROFILE/deps");
     let path = folder.join(name);
-    assert!(path.exists(), "{} is missing; cargo build -p server -p monitor", path.display());
+    assert!(path.exists(), "{} is missing; cargo build --workspace", path.display());
     path
 }
 

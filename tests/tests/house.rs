@@ -1,4 +1,4 @@
-//! The crates and the arrows between them, compared with what cargo says. A new arrow is a decision:
+//! The crates and the arrows between them, compared with what cargo says, and what programs are linked with. A new arrow is a decision:
 //! change it here and in ARCHITECTURE.md in the same commit.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
@@ -36,6 +36,20 @@ const ARROWS: &[(&str, &[&str])] = &[
             "pve-integration",
         ],
     ),
+    (
+        "lxc-monitor",
+        &[
+            "dhcp",
+            "heap",
+            "idmap",
+            "images",
+            "loopdev",
+            "lxc-protocol",
+            "openapi",
+            "packet",
+            "pve-integration",
+        ],
+    ),
     ("server", &["heap", "images", "lxc-protocol", "oci-verbs", "openapi", "pve-integration"]),
     ("tests", &[]),
 ];
@@ -44,6 +58,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const CONFINED: &[(&str, &[&str])] = &[
     ("axum", &["server"]),
     ("hyper", &["server"]),
+    ("libcrun", &["monitor"]),
     ("libcrun-sys", &["libcrun"]),
     ("tokio", &["server", "images"]),
 ];
@@ -93,6 +108,30 @@ fn async_http_and_ffi_stay_in_their_rooms() {
             }
         }
     }
+}
+
+/// The libraries that a program is linked with, by what their file names begin with.
+fn libraries(program: &str) -> BTreeSet<String> {
+    let output = Command::new("readelf").arg("-d").arg(tests::binary(program)).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let needed = text.lines().filter(|line| line.contains("(NEEDED)"));
+    let names = needed.filter_map(|line| line.split_once('[')?.1.split('.').next());
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn lxc_s_monitor_loads_wherever_the_daemon_does() {
+    let own = ["libcap", "libjson-c", "libseccomp"];
+    let (crun, lxc) = (libraries("lxcri-monitor"), libraries("lxcri-lxc-monitor"));
+    assert!(own.iter().all(|library| crun.contains(*library)), "{crun:?}");
+    assert!(own.iter().all(|library| !lxc.contains(*library)), "{lxc:?}");
+    assert!(lxc.is_subset(&libraries("proxmox-lxcri")), "{lxc:?}");
+    let has_libcrun = |program: &str| {
+        let bytes = fs_err::read(tests::binary(program)).unwrap();
+        bytes.windows(24).any(|window| window == b"libcrun_container_create")
+    };
+    assert!(has_libcrun("lxcri-monitor") && !has_libcrun("lxcri-lxc-monitor"));
 }
 
 #[test]

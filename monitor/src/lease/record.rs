@@ -10,7 +10,7 @@ use dhcp::resolver::{Resolver, with_section};
 use dhcp::{v4, v6};
 use serde::{Deserialize, Serialize};
 
-use crate::container::epoch_seconds;
+use crate::run::epoch_seconds;
 
 /// Of the record, and of a resolver file: the container may make that as long as it likes.
 const LONGEST: usize = 16 << 10;

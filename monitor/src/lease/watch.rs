@@ -18,10 +18,10 @@ use rustix::time::{ClockId, clock_gettime};
 use super::apply::Link;
 use super::record::{Record, ResolverFile};
 use super::{Orders, confine, sockets};
-use crate::container::epoch_seconds;
 use crate::error::{During, Error, Result};
 use crate::guest::warn;
 use crate::net::write_sysctl;
+use crate::run::epoch_seconds;
 
 /// A network that says more than this at once has to wait for its turn.
 const AT_ONCE: usize = 64;

@@ -18,13 +18,13 @@ use rustix::process::{Pid, Signal, kill_process, pidfd_send_signal};
 
 use super::{CHILD, CONFIG, LOG, OOM, SECCOMP};
 use crate::cleanup::remove;
-use crate::container::{Began, give_to_user};
 use crate::devices::Devices;
 use crate::entrypoint;
 use crate::error::{During, Error, Result};
 use crate::guest::{Guest, warn};
 use crate::output::{Log, Output};
 use crate::rootfs::Rootfs;
+use crate::run::{Began, give_to_user};
 
 /// What is to be started; its files are written.
 pub(super) struct Plan {

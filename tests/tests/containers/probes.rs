@@ -42,7 +42,7 @@ fn host() -> BTreeMap<String, String> {
     let mut mounts: Vec<String> = read("/proc/self/mounts").lines().map(str::to_owned).collect();
     mounts.sort();
     state.insert("mounts".to_owned(), mounts.join("\n"));
-    for program in ["lxcri-monitor", "proxmox-lxcri"] {
+    for program in ["lxcri-monitor", "lxcri-lxc-monitor", "proxmox-lxcri"] {
         let file = fs_err::metadata(binary(program)).unwrap();
         state.insert(program.to_owned(), format!("{} {} {}", file.ino(), file.len(), file.mtime()));
     }

@@ -5,7 +5,6 @@ use fs_err::os::unix::fs::OpenOptionsExt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Instant, SystemTime};
 
 use fs_err as fs;
 use libcrun::{Stdio, Verbosity};
@@ -17,32 +16,16 @@ use pve_integration::policy::Policy;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::console::ConsoleSocket;
+use super::ttys::Ttys;
 use crate::cgroup::Cgroup;
-use crate::console::ConsoleSocket;
 use crate::devices::Devices;
 use crate::error::{During, Result};
 use crate::guest::{Guest, tell, warn};
-use crate::lease::Keepers;
+use crate::lease::keepers::Keepers;
 use crate::net;
 use crate::output::{Log, Output};
-use crate::ttys::Ttys;
-
-/// When a life began, by both clocks.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Began {
-    pub(crate) epoch: u64,
-    pub(crate) instant: Instant,
-}
-
-impl Began {
-    pub(crate) fn now() -> Self {
-        Self { epoch: epoch_seconds(), instant: Instant::now() }
-    }
-}
-
-pub(crate) fn epoch_seconds() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
+use crate::run::{Began, give_to_user};
 
 #[derive(Debug)]
 pub(crate) struct Container {
@@ -82,7 +65,7 @@ impl Container {
         cgroup.limit(&bundle.limits)?;
         let spec = bundle.spec;
 
-        let mut runtime = guest.runtime();
+        let mut runtime = super::runtime(guest);
         if guest.debug || config.get("debug") == Some("1") {
             runtime.verbosity = Verbosity::Everything(Rc::new(tell));
         }
@@ -142,17 +125,6 @@ impl Container {
         // It may be gone already, which is what was wanted.
         rustix::process::pidfd_send_signal(self.pidfd.as_fd(), rustix::process::Signal::KILL).ok();
     }
-}
-
-/// A program may open its own output by name, `/dev/stdout` or `/proc/self/fd/1`, and the kernel then
-/// asks whose pipe it is.
-pub(crate) fn give_to_user(pipe: &OwnedFd, spec: &Spec, maps: &IdMaps) -> rustix::io::Result<()> {
-    let Some(user) = spec.process().as_ref().map(oci_spec::runtime::Process::user) else {
-        return Ok(());
-    };
-    let uid = maps.host_uid(user.uid()).map(rustix::fs::Uid::from_raw);
-    let gid = maps.host_gid(user.gid()).map(rustix::fs::Gid::from_raw);
-    rustix::fs::fchown(pipe, uid, gid)
 }
 
 fn write_bundle(

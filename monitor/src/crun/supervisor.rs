@@ -11,15 +11,15 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, WaitStatus};
+use rustix::process::WaitStatus;
 
+use super::command::{Action, Answer, Facts, answer};
+use super::container::Container;
+use super::terminal::Terminal;
 use crate::cgroup::Cgroup;
-use crate::command::{Action, Answer, Facts, answer};
-use crate::container::Container;
 use crate::error::{During, Result};
 use crate::guest::Guest;
-use crate::run::{CHANGED, say_running};
-use crate::terminal::Terminal;
+use crate::run::{CHANGED, reap, say_running};
 
 /// Anybody on the host may connect; more than this many at once are turned away.
 const MAX_CONNECTIONS: usize = 200;
@@ -414,19 +414,5 @@ fn reported(state: State, cgroup: &Cgroup) -> State {
         | State::Aborting
         | State::Freezing
         | State::Thawed => state,
-    }
-}
-
-/// Wait for all children that have ended: the container's orphans are ours. How init ended, if it did.
-pub(crate) fn reap(init: Pid) -> Result<Option<WaitStatus>> {
-    let mut ended = None;
-    loop {
-        match rustix::process::wait(WaitOptions::NOHANG) {
-            Ok(Some((pid, status))) if pid == init => ended = Some(status),
-            Ok(Some(_)) => {}
-            Ok(None) | Err(Errno::CHILD) => return Ok(ended),
-            Err(Errno::INTR) => {}
-            Err(err) => return Err(err).during("cannot wait for the container's init"),
-        }
     }
 }

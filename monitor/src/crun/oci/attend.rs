@@ -19,9 +19,9 @@ use rustix_libc_wrappers::process::SignalExt as _;
 
 use super::descriptors::streams;
 use super::error::{Error, Result};
-use crate::console::ConsoleSocket;
+use crate::crun::console::ConsoleSocket;
 use crate::error::During as _;
-use crate::supervisor::reap;
+use crate::run::reap;
 
 /// Where a process's terminal, if it has one, goes.
 pub(super) enum Console {
