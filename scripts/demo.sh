@@ -1,5 +1,5 @@
 #!/bin/bash
-# A container's life through the REST API, with nothing but the two release binaries, busybox, curl and
+# A container's life through the REST API, with nothing but the release binaries, busybox, curl and
 # jq: a daemon on a root of its own, TLS on loopback, create, start, look, read, stop, destroy.
 # Leaves nothing behind, whatever happens. `make demo` builds first.
 set -euo pipefail
@@ -15,7 +15,7 @@ fail() { printf '\ndemo: FAILED: %s\n' "$*" >&2; exit 1; }
 
 [ "$(id -u)" = 0 ] || fail "containers need root"
 for tool in curl jq tar; do command -v "$tool" >/dev/null || fail "$tool is missing; scripts/deps.sh demo installs it"; done
-for binary in proxmox-lxcri lxcri-monitor; do
+for binary in proxmox-lxcri lxcri-monitor lxcri-lxc-monitor; do
     [ -x "$bin/$binary" ] || fail "$bin/$binary is missing; make build makes it"
 done
 

@@ -1,6 +1,5 @@
 //! What every handler can reach: one value, cheap to clone, that owns the services.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use openapi::NodeName;
@@ -14,6 +13,7 @@ use crate::console::Consoles;
 use crate::guests::Guests;
 use crate::host_status::HostStatus;
 use crate::metrics::Metrics;
+use crate::programs::Programs;
 use crate::pveproxy::PveProxy;
 use crate::runtime::Settings;
 use crate::tasks::Tasks;
@@ -39,9 +39,8 @@ struct Services {
 }
 
 impl App {
-    /// `monitor` is the program that runs one container.
-    pub fn new(root: Root, node: NodeName, monitor: PathBuf) -> Self {
-        Self::beside(None, root, node, monitor, Settings::default())
+    pub fn new(root: Root, node: NodeName, programs: Programs) -> Self {
+        Self::beside(None, root, node, programs, Settings::default())
     }
 
     /// As `new`, on a node where pveproxy answers what is not answered here.
@@ -49,12 +48,12 @@ impl App {
         pveproxy: Option<PveProxy>,
         root: Root,
         node: NodeName,
-        monitor: PathBuf,
+        programs: Programs,
         choice: Settings,
     ) -> Self {
         let tasks = Tasks::new(&root, node.clone());
         let access = Arc::new(AccessStore::new(root.clone()));
-        let guests = Guests::new(root.clone(), node.clone(), tasks.clone(), monitor, choice);
+        let guests = Guests::new(root.clone(), node.clone(), tasks.clone(), programs, choice);
         Self(Arc::new(Services {
             consoles: Consoles::new(root.clone(), Arc::clone(&access), tasks.clone()),
             access,

@@ -19,6 +19,8 @@ struct RawConfig {
     listen: Option<String>,
     node: Option<String>,
     monitor: Option<PathBuf>,
+    #[serde(rename = "lxc-monitor")]
+    lxc_monitor: Option<PathBuf>,
     pveproxy: Option<RawSettings>,
     #[serde(default)]
     runtime: rules::RawSettings,
@@ -30,6 +32,7 @@ pub(crate) struct Config {
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) node: Option<NodeName>,
     pub(crate) monitor: Option<PathBuf>,
+    pub(crate) lxc_monitor: Option<PathBuf>,
     pub(crate) pveproxy: Option<RawSettings>,
     pub(crate) runtime: Settings,
 }
@@ -44,8 +47,8 @@ pub enum ConfigError {
     Listen { path: PathBuf, value: String },
     #[error("{path}: node = \"{value}\": {source}")]
     Node { path: PathBuf, value: String, source: InvalidNodeName },
-    #[error("{path}: monitor = \"{value}\" is no absolute path")]
-    Monitor { path: PathBuf, value: PathBuf },
+    #[error("{path}: {key} = \"{value}\" is no absolute path")]
+    Relative { path: PathBuf, key: &'static str, value: PathBuf },
 }
 
 impl Config {
@@ -88,10 +91,13 @@ impl Config {
                 return Err(ConfigError::Syntax { path, line: line_of(text, at.start), reason });
             }
         };
-        match raw.monitor {
-            Some(value) if value.is_relative() => Err(ConfigError::Monitor { path, value }),
-            monitor => Ok(Self { listen, node, monitor, pveproxy: raw.pveproxy, runtime }),
+        let (monitor, lxc_monitor, pveproxy) = (raw.monitor, raw.lxc_monitor, raw.pveproxy);
+        for (key, program) in [("monitor", &monitor), ("lxc-monitor", &lxc_monitor)] {
+            if let Some(value) = program.clone().filter(|value| value.is_relative()) {
+                return Err(ConfigError::Relative { path, key, value });
+            }
         }
+        Ok(Self { listen, node, monitor, lxc_monitor, pveproxy, runtime })
     }
 }
 
@@ -114,6 +120,7 @@ mod tests {
     fn takes_every_setting() {
         let config = parse(
             "listen = \"[::]:8006\"\nnode = \"pve1\"\nmonitor = \"/usr/libexec/lxcri-monitor\"\n\
+             lxc-monitor = \"/usr/libexec/lxcri-lxc-monitor\"\n\
              [pveproxy]\nurl = \"https://127.0.0.1:8007\"\n",
         )
         .unwrap();
@@ -121,6 +128,7 @@ mod tests {
         assert_eq!(config.listen, Some("[::]:8006".parse().unwrap()));
         assert_eq!(config.node, Some("pve1".parse().unwrap()));
         assert_eq!(config.monitor, Some("/usr/libexec/lxcri-monitor".into()));
+        assert_eq!(config.lxc_monitor, Some("/usr/libexec/lxcri-lxc-monitor".into()));
         assert!(config.pveproxy.is_some());
     }
 
@@ -128,7 +136,8 @@ mod tests {
     fn needs_nothing() {
         let config = parse("").unwrap();
 
-        assert!(config.listen.is_none() && config.node.is_none() && config.monitor.is_none());
+        assert!(config.listen.is_none() && config.node.is_none());
+        assert!(config.monitor.is_none() && config.lxc_monitor.is_none());
         assert!(config.pveproxy.is_none() && config.runtime.lxc_start.is_none());
     }
 
@@ -142,7 +151,8 @@ mod tests {
             .map(|line| format!("{line}\n"))
             .collect();
         let config = parse(&in_force).unwrap();
-        assert!(config.listen.is_some() && config.node.is_some() && config.monitor.is_some());
+        assert!(config.listen.is_some() && config.node.is_some());
+        assert!(config.monitor.is_some() && config.lxc_monitor.is_some());
         assert!(config.pveproxy.is_some() && config.runtime.lxc_start.is_some());
         assert_eq!(config.runtime.pct, Some("/usr/sbin/pct".into()));
     }
@@ -151,7 +161,8 @@ mod tests {
     #[case::unknown("listne = \"x\"", "listne")]
     #[case::no_port("listen = \"127.0.0.1\"", "no ADDRESS:PORT")]
     #[case::bad_node("node = \"a b\"", "node = \"a b\"")]
-    #[case::relative("monitor = \"lxcri-monitor\"", "no absolute path")]
+    #[case::relative("monitor = \"lxcri-monitor\"", "monitor = \"lxcri-monitor\" is no absolute")]
+    #[case::relative_too("lxc-monitor = \"m\"", "lxc-monitor = \"m\" is no absolute path")]
     #[case::unknown_of_pveproxy("[pveproxy]\nport = 1", "port")]
     #[case::broken("listen", "config.toml")]
     #[case::line_of_a_word("\nnode = \"pve1\"\nlistne = 1", "config.toml: line 3: ")]

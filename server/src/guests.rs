@@ -48,7 +48,6 @@ mod view;
 mod volumes;
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use openapi::{AuthId, NodeName, Upid, Vmid};
@@ -56,7 +55,8 @@ use pve_integration::ct_config::ConfigCache;
 use pve_integration::layout::Root;
 use tokio_util::sync::CancellationToken;
 
-use crate::runtime::{Monitor, Runtimes, Settings, Supervised};
+use crate::programs::Programs;
+use crate::runtime::{Monitor, Monitors, Runtimes, Settings, Supervised};
 use crate::stats::CpuMeter;
 use crate::tasks::{TaskLog, Tasks};
 use crate::turns::Turns;
@@ -93,6 +93,7 @@ struct Inner {
     runtimes: Runtimes,
     /// What `[runtime]` of the settings says.
     choice: Settings,
+    /// For all that does not depend on what runs a container.
     monitor: Monitor,
     configs: ConfigCache,
     rows: rows::Rows,
@@ -108,22 +109,23 @@ struct Inner {
 }
 
 impl Guests {
-    /// `monitor` is the program that runs one container. Makes the folders of storage `local`: they
-    /// must be there before anybody can put a template into one.
+    /// Makes the folders of storage `local`: they must be there before anybody can put a template into
+    /// one.
     pub(crate) fn new(
         root: Root,
         node: NodeName,
         tasks: Tasks,
-        monitor: PathBuf,
+        programs: Programs,
         choice: Settings,
     ) -> Self {
-        let monitor = Monitor::new(monitor, root.clone(), node.clone());
+        let monitors = Monitors::new(programs, &root, &node);
         let local = Storages::read(&root, &node).and_then(|storages| storages.activate("local"));
         if let Err(err) = local {
             tracing::error!(error = %err, "cannot make the folders of storage 'local': {err}");
         }
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let supervised = Supervised::new(monitor.clone(), root.clone(), choice.pct.is_some());
+        let monitor = monitors.lxc.clone();
+        let supervised = Supervised::new(monitors, root.clone(), choice.pct.is_some());
         Self(Arc::new(Inner {
             runtimes: Runtimes::new(&supervised, &choice, &root, &tasks),
             supervised,

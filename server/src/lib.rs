@@ -25,6 +25,7 @@ mod host_status;
 pub mod listen;
 mod metrics;
 mod packing;
+pub mod programs;
 pub mod pveproxy;
 mod refusal;
 pub mod router;

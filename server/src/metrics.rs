@@ -211,7 +211,7 @@ mod tests {
         fs_err::create_dir_all(root.lxc_configs(&node)).unwrap();
         let config = root.lxc_config(&node, "100".parse().unwrap());
         fs_err::write(config, "memory: 256\ncores: 2\n").unwrap();
-        let app = App::new(root, node, "/none".into());
+        let app = App::new(root, node, crate::programs::Programs::both("/none"));
         (dir, app.metrics().clone())
     }
 

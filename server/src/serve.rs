@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::app::App;
 use crate::config::{Config, ConfigError};
 use crate::listen::{Listener, Server};
+use crate::programs::Programs;
 use crate::pveproxy::{PveProxy, Settings, SettingsError, on_pve};
 use crate::router::router;
 use crate::runtime::pct;
@@ -34,8 +35,6 @@ const TASK_PATIENCE: Duration = Duration::from_secs(10);
 const THRIFT: Duration = Duration::from_secs(10);
 /// How often PVE's services are compared with the containers that are ours.
 const UNITS: Duration = Duration::from_secs(30);
-pub(crate) const MONITOR: &str = "lxcri-monitor";
-const LIBEXEC: &str = "/usr/libexec/proxmox-lxcri";
 
 /// The command line of `serve`.
 #[derive(Debug, clap::Args)]
@@ -59,10 +58,14 @@ pub struct Options {
     /// Speak HTTP without TLS, say behind a proxy.
     #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"])]
     plain_http: bool,
-    /// The program that runs one container; else it is looked for beside this one, in
-    /// /usr/libexec/proxmox-lxcri and in PATH.
+    /// The program that runs one container under libcrun; else lxcri-monitor is looked for beside
+    /// this one, in /usr/libexec/proxmox-lxcri and in PATH.
     #[arg(long, value_name = "FILE")]
     monitor: Option<PathBuf>,
+    /// The program that watches over one container under LXC, unpacks and packs; else
+    /// lxcri-lxc-monitor is looked for in the same places.
+    #[arg(long, value_name = "FILE")]
+    lxc_monitor: Option<PathBuf>,
     /// Settings [default: etc/proxmox-lxcri/config.toml below the root].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -104,12 +107,15 @@ pub async fn serve(options: Options) -> Result<(), StartError> {
     announce(&access::first_start(&root, &node)?);
     let pveproxy = Settings::of(config.pveproxy.as_ref(), &root, &node)?;
     let pveproxy = pveproxy.map(|settings| PveProxy::new(&settings)).transpose()?;
-    let monitor = monitor(options.monitor.clone().or(config.monitor));
+    let programs = Programs::of(
+        options.monitor.clone().or(config.monitor),
+        options.lxc_monitor.clone().or(config.lxc_monitor),
+    );
     let mut runtime = config.runtime;
     if runtime.pct.is_none() && on_pve(&root) {
         runtime.pct = Some(PathBuf::from(pct::PROGRAM));
     }
-    let app = App::beside(pveproxy, root.clone(), node, monitor, runtime);
+    let app = App::beside(pveproxy, root.clone(), node, programs, runtime);
 
     let usual = || (!on_pve(app.root())).then_some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8006)));
     let network = match options.listen.or(config.listen).or_else(usual) {
@@ -233,37 +239,6 @@ fn announce(first: &FirstStart) {
             tracing::info!("this is a PVE node: using the cluster's users and keys")
         }
     }
-}
-
-/// The daemon is of use without it: it lists, configures and shows what went wrong.
-fn monitor(given: Option<PathBuf>) -> PathBuf {
-    let found = given.or_else(find_monitor);
-    match found {
-        Some(path) if path.is_file() => path,
-        Some(path) => {
-            tracing::warn!(path = %path.display(), "no container can start: {} is not there", path.display());
-            path
-        }
-        None => {
-            tracing::warn!(
-                "no container can start: {MONITOR} is neither beside this program nor in {LIBEXEC} \
-                 nor in PATH; --monitor names it"
-            );
-            Path::new(LIBEXEC).join(MONITOR)
-        }
-    }
-}
-
-/// Beside this program, where the package puts it, or in PATH.
-pub(crate) fn find_monitor() -> Option<PathBuf> {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    beside
-        .into_iter()
-        .chain([PathBuf::from(LIBEXEC)])
-        .chain(std::env::split_paths(&path))
-        .map(|dir| dir.join(MONITOR))
-        .find(|file| file.is_file())
 }
 
 async fn network(

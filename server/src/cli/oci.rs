@@ -9,7 +9,7 @@ use std::process::Command;
 
 use oci_verbs::{Global, Runtime};
 
-use crate::serve::{MONITOR, find_monitor};
+use crate::programs::{MONITOR, find};
 
 #[derive(Debug, thiserror::Error)]
 pub enum OciError {
@@ -32,7 +32,7 @@ pub fn exec(global: &Global, arguments: impl Iterator<Item = OsString>) -> Resul
         Runtime::Auto | Runtime::Crun => {}
         Runtime::Lxc => return Err(OciError::Lxc),
     }
-    let path = find_monitor().ok_or(OciError::NoMonitor)?;
+    let path = find(MONITOR).ok_or(OciError::NoMonitor)?;
     let source = Command::new(&path).arg("oci").args(arguments).exec();
     Err(OciError::Exec { path, source })
 }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::programs::Programs;
 use crate::router::router;
 
 const USERS: &str = "\
@@ -58,7 +59,7 @@ impl World {
         pve_integration::access::first_start(&root, &node).unwrap();
         fs_err::write(root.user_cfg(), USERS).unwrap();
         fs_err::write(root.token_cfg(), SECRETS).unwrap();
-        Self { _dir: dir, app: App::new(root, node, "/nonexistent/lxcri-monitor".into()) }
+        Self { _dir: dir, app: App::new(root, node, Programs::both("/nonexistent/lxcri-monitor")) }
     }
 
     /// `alice@pve`'s ticket and CSRF token.

@@ -12,7 +12,7 @@ use openapi::Vmid;
 use openapi::answer::{GuestState, OciContainer, OciExit, OciRuntime, OciRuntimes, TaskLogLine};
 use pve_integration::exit::ExitRecord;
 use pve_integration::oci_config::RuntimeKind;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{GuestError, Guests};
 use crate::runtime::RuntimeError;
@@ -95,7 +95,14 @@ pub(super) fn answer(kind: RuntimeKind, probe: Result<Value, RuntimeError>) -> O
             let reason = if usable { None } else { Some(missing(&probe)) };
             OciRuntime { name, usable, reason, probe: Some(probe) }
         }
-        Err(err) => OciRuntime { name, usable: false, reason: Some(err.to_string()), probe: None },
+        Err(err) => {
+            let reason = Some(err.to_string());
+            // Whoever could be asked says it in the same form.
+            let missing =
+                if let RuntimeError::Unusable(missing) = err { Some(missing) } else { None };
+            let probe = missing.map(|missing| json!({ "usable": false, "missing": [missing] }));
+            OciRuntime { name, usable: false, reason, probe }
+        }
     }
 }
 
@@ -163,8 +170,6 @@ fn numbered(text: &str, limit: usize) -> Vec<TaskLogLine> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

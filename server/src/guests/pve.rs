@@ -51,7 +51,7 @@ impl Guests {
     ) -> Result<(), GuestError> {
         let Some(pct) = self.0.runtimes.pct() else {
             let text = "pct is only used on a PVE node".to_owned();
-            return Err(RuntimeError::Unusable(text).into());
+            return Err(RuntimeError::Failed(text).into());
         };
         Ok(pct.run(call, log, cancel).await?)
     }

@@ -151,7 +151,7 @@ impl Guests {
         // choice was changed since the start began.
         let pves = runtime == RuntimeKind::Lxc && on_pve;
         if by == ChosenBy::Request || pves {
-            return Err(RuntimeError::Unusable(reason).into());
+            return Err(RuntimeError::Failed(reason).into());
         }
         let other = match runtime {
             RuntimeKind::Crun => RuntimeKind::Lxc,

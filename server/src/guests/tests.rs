@@ -6,6 +6,7 @@ use serde_json::json;
 use super::journal::Journal;
 use super::note::Note as _;
 use super::*;
+use crate::programs::Programs;
 use crate::tasks::TaskState;
 
 pub(super) struct World {
@@ -28,7 +29,7 @@ impl World {
             root.clone(),
             node,
             tasks.clone(),
-            dir.path().join("no-monitor"),
+            Programs::both(dir.path().join("no-monitor")),
             Settings::default(),
         );
         Self { dir, root, guests, tasks }
@@ -38,8 +39,8 @@ impl World {
     pub(super) fn another(&self) -> Guests {
         let node: NodeName = "pve1".parse().unwrap();
         let tasks = Tasks::new(&self.root, node.clone());
-        let monitor = self.dir.path().join("no-monitor");
-        Guests::new(self.root.clone(), node, tasks, monitor, Settings::default())
+        let programs = Programs::both(self.dir.path().join("no-monitor"));
+        Guests::new(self.root.clone(), node, tasks, programs, Settings::default())
     }
 
     pub(super) fn write(&self, path: impl AsRef<Path>, text: &str) {

@@ -30,6 +30,6 @@ impl Runtime for Crun {
     }
 
     async fn probe(&self) -> Result<Value, RuntimeError> {
-        self.0.monitor().probe().await
+        self.0.monitors().crun.probe().await
     }
 }

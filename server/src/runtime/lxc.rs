@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use openapi::Vmid;
-use pve_integration::host::{CgroupVersion, HostFacts};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::monitor::{How, clean};
-use super::{Runtime, RuntimeError, Supervised};
+use super::{Missing, Runtime, RuntimeError, Supervised};
 use crate::tasks::TaskLog;
 
 const PROGRAM: &str = "lxc-start";
@@ -40,9 +39,7 @@ impl Lxc {
         };
         candidates.into_iter().find(|program| program.is_file()).ok_or_else(|| {
             let sought = self.given.as_ref().map_or(PROGRAM.into(), |path| path.to_string_lossy());
-            RuntimeError::Unusable(format!(
-                "LXC is missing: '{sought}' does not exist; install the package {PACKAGE}"
-            ))
+            unusable(format!("LXC is missing: '{sought}' does not exist"))
         })
     }
 
@@ -50,9 +47,7 @@ impl Lxc {
         let program = self.program()?;
         let unusable = |why: String| {
             let program = program.display();
-            RuntimeError::Unusable(format!(
-                "LXC cannot be used: '{program} --version' {why}; install the package {PACKAGE}"
-            ))
+            unusable(format!("LXC cannot be used: '{program} --version' {why}"))
         };
         let mut command = clean(&program);
         command.arg("--version").stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -82,27 +77,19 @@ impl Runtime for Lxc {
         self.supervised.start(vmid, &how, log, cancel).await
     }
 
+    /// The monitor's own, which runs for it, with LXC's version.
     async fn probe(&self) -> Result<Value, RuntimeError> {
         let version = self.version().await?;
-        if let Some(reason) = self.supervised.monitor().missing() {
-            return Err(RuntimeError::Unusable(reason));
+        let mut probe = self.supervised.monitors().lxc.probe().await?;
+        if let Some(probe) = probe.as_object_mut() {
+            probe.insert("version".to_owned(), version.into());
         }
-        let facts = HostFacts::read().map_err(|err| RuntimeError::io("LXC", err))?;
-        let mode = match facts.cgroup.version {
-            CgroupVersion::V1 => "v1",
-            CgroupVersion::V2 => "v2",
-            CgroupVersion::Hybrid => "hybrid",
-        };
-        Ok(json!({
-            "version": version,
-            "cgroup": { "mode": mode, "controllers": facts.cgroup.controllers },
-            "seccomp": facts.seccomp,
-            "apparmor": facts.apparmor,
-            "kernel": facts.kernel,
-            "usable": true,
-            "missing": [],
-        }))
+        Ok(probe)
     }
+}
+
+fn unusable(why: String) -> RuntimeError {
+    RuntimeError::Unusable(Missing { what: PROGRAM.to_owned(), why, package: Some(PACKAGE) })
 }
 
 #[cfg(test)]
@@ -111,18 +98,19 @@ mod tests {
 
     use pve_integration::layout::Root;
 
-    use super::super::Monitor;
+    use super::super::Monitors;
     use super::*;
+    use crate::programs::Programs;
 
     fn lxc(dir: &tempfile::TempDir, script: Option<&str>) -> Lxc {
         let (root, node) = (Root::new(dir.path()).unwrap(), "pve1".parse().unwrap());
-        let monitor = Monitor::new(dir.path().join("monitor"), root.clone(), node);
+        let monitors = Monitors::new(Programs::both(dir.path().join("monitor")), &root, &node);
         let program = dir.path().join("lxc-start");
         if let Some(script) = script {
             fs_err::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
             fs_err::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
         }
-        Lxc::new(Supervised::new(monitor, root, false), Some(program))
+        Lxc::new(Supervised::new(monitors, root, false), Some(program))
     }
 
     #[tokio::test]

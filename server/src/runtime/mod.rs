@@ -4,7 +4,9 @@
 
 mod crun;
 mod lxc;
+mod missing;
 mod monitor;
+mod monitors;
 pub(crate) mod pct;
 mod report;
 pub(crate) mod rules;
@@ -25,7 +27,9 @@ use crate::tasks::{TaskLog, Tasks};
 
 use crun::Crun;
 use lxc::Lxc;
+use missing::Missing;
 pub(crate) use monitor::{ArchiveJob, Monitor, Said, Unpacking};
+pub(crate) use monitors::Monitors;
 use pct::Pct;
 pub(crate) use rules::Settings;
 pub(crate) use supervised::Supervised;
@@ -109,9 +113,9 @@ pub(crate) enum RuntimeError {
     AlreadyRunning(Vmid),
     #[error("CT {0} not running")]
     NotRunning(Vmid),
-    /// A runtime that cannot be used here. Names what to install.
+    /// A runtime that cannot be used here.
     #[error("{0}")]
-    Unusable(String),
+    Unusable(Missing),
     #[error("no runtime can be used here: {0}")]
     Neither(String),
     /// The supervisor's own last words.

@@ -1,5 +1,5 @@
-//! The program `lxcri-monitor` as a child process: how it is called, how its words are read. What
-//! it does is its own affair.
+//! A monitor as a child process: how it is called, how its words are read. What it does is its own
+//! affair.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use super::RuntimeError;
-use super::report::{Report, missing_library};
-use super::units::Units;
+use super::report::{OWN_PACKAGE, Report};
+use super::{Missing, RuntimeError};
 use crate::tasks::TaskLog;
 
 /// Cleaning up waits for a kernel that gives back mounts and cgroups.
@@ -32,7 +31,7 @@ const UNKNOWN_OS: &str = "unmanaged";
 /// What the monitor has a container run by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct How {
-    /// This `lxc-start`, not the libcrun that it is linked with.
+    /// This `lxc-start`, not libcrun.
     pub(crate) lxc_start: Option<PathBuf>,
     /// With all that the runtime says.
     pub(crate) debug: bool,
@@ -114,8 +113,16 @@ impl Monitor {
         Self { program, root, node }
     }
 
-    pub(super) fn units(&self) -> Option<Units> {
-        Units::of(&self.root, &self.node, &self.program)
+    pub(super) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    pub(super) fn root(&self) -> &Root {
+        &self.root
+    }
+
+    pub(super) fn node(&self) -> &NodeName {
+        &self.node
     }
 
     fn command(&self, verb: &str, vmid: Vmid) -> Command {
@@ -161,7 +168,7 @@ impl Monitor {
         if output.status.success() {
             return Ok(());
         }
-        Err(RuntimeError::Failed(Report::parse(&output.stderr).cause(output.status)))
+        Err(Report::parse(&output.stderr).failure(output.status))
     }
 
     /// Change a network interface of a container that runs under libcrun.
@@ -200,8 +207,9 @@ impl Monitor {
             output.map_err(|_| RuntimeError::Failed("the probe takes too long".to_owned()))?;
         let output = output.map_err(|err| self.cannot_spawn(&err))?;
         if !output.status.success() {
-            let cause = Report::parse(&output.stderr).cause(output.status);
-            return Err(RuntimeError::Unusable(cause));
+            let report = Report::parse(&output.stderr);
+            let failed = || self.unusable(report.cause(output.status), None);
+            return Err(report.missing().map_or_else(failed, RuntimeError::Unusable));
         }
         serde_json::from_slice(&output.stdout)
             .map_err(|err| RuntimeError::Failed(format!("the probe's answer is no JSON: {err}")))
@@ -348,25 +356,19 @@ impl Monitor {
         command
     }
 
-    /// Why it cannot be called at all.
-    pub(super) fn missing(&self) -> Option<String> {
-        let gone = io::Error::from(io::ErrorKind::NotFound);
-        (!self.program.is_file()).then(|| self.cannot_spawn(&gone).to_string())
-    }
-
     fn cannot_spawn(&self, err: &io::Error) -> RuntimeError {
         let program = self.program.display();
         if err.kind() == io::ErrorKind::NotFound {
             // Also what the kernel says of a program whose loader is missing.
-            return RuntimeError::Unusable(format!(
-                "the container runtime is missing: '{program}' does not exist; install the package \
-                 proxmox-lxcri"
-            ));
+            let why = format!("the container runtime is missing: '{program}' does not exist");
+            return self.unusable(why, Some(OWN_PACKAGE));
         }
-        let text = err.to_string();
-        RuntimeError::Unusable(missing_library(&text).unwrap_or_else(|| {
-            format!("the container runtime '{program}' cannot be started: {text}")
-        }))
+        self.unusable(format!("the container runtime '{program}' cannot be started: {err}"), None)
+    }
+
+    fn unusable(&self, why: String, package: Option<&'static str>) -> RuntimeError {
+        let what = self.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        RuntimeError::Unusable(Missing { what, why, package })
     }
 }
 

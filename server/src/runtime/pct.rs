@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::words::Words;
 use super::monitor::clean;
-use super::{Runtime, RuntimeError};
+use super::{Missing, Runtime, RuntimeError};
 use crate::tasks::{TaskLog, Tasks};
 
 pub(crate) use self::call::{Config, Creation, PctCall};
@@ -79,9 +79,11 @@ impl Pct {
 
     fn missing(&self) -> RuntimeError {
         let program = self.program.display();
-        RuntimeError::Unusable(format!(
-            "pct is missing: '{program}' does not exist; install the package {PACKAGE}"
-        ))
+        RuntimeError::Unusable(Missing {
+            what: "pct".to_owned(),
+            why: format!("pct is missing: '{program}' does not exist"),
+            package: Some(PACKAGE),
+        })
     }
 
     fn cannot_spawn(&self, err: io::Error) -> RuntimeError {

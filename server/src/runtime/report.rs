@@ -5,6 +5,7 @@ use std::process::ExitStatus;
 
 use std::os::unix::process::ExitStatusExt;
 
+use super::{Missing, RuntimeError};
 use crate::tasks::TaskLog;
 
 /// Lines of one monitor's stderr.
@@ -21,7 +22,8 @@ const WARNING: &str = "WARN: ";
 /// that has each.
 const PACKAGES: &[(&str, &str)] =
     &[("libjson-c.", "libjson-c5"), ("libseccomp.", "libseccomp2"), ("libcap.", "libcap2")];
-const OWN_PACKAGE: &str = "proxmox-lxcri";
+/// Of the monitors themselves.
+pub(super) const OWN_PACKAGE: &str = "proxmox-lxcri";
 
 impl Report {
     pub(super) fn parse(stderr: &[u8]) -> Self {
@@ -52,21 +54,38 @@ impl Report {
             return format!("the container's monitor was killed by signal {signal}");
         }
         match self.lines.last() {
-            Some(line) => missing_library(line).unwrap_or_else(|| line.clone()),
+            Some(line) => {
+                missing_library(line).map_or_else(|| line.clone(), |missing| missing.to_string())
+            }
             None => format!("the container's monitor failed without a word ({status})"),
+        }
+    }
+
+    /// The library without which it could not begin.
+    pub(super) fn missing(&self) -> Option<Missing> {
+        missing_library(self.lines.last()?)
+    }
+
+    /// The cause, by what can be done about it.
+    pub(super) fn failure(&self, status: ExitStatus) -> RuntimeError {
+        match self.missing() {
+            Some(missing) => RuntimeError::Unusable(missing),
+            None => RuntimeError::Failed(self.cause(status)),
         }
     }
 }
 
 /// `PROGRAM: error while loading shared libraries: LIBRARY: cannot open shared object file: ...`
-pub(super) fn missing_library(line: &str) -> Option<String> {
+fn missing_library(line: &str) -> Option<Missing> {
     let (_, rest) = line.split_once("error while loading shared libraries: ")?;
     let library = rest.split(':').next()?;
     let package = PACKAGES.iter().find(|(start, _)| library.starts_with(start));
     let package = package.map_or(OWN_PACKAGE, |(_, package)| package);
-    Some(format!(
-        "the container runtime cannot be loaded: {library} is missing; install the package {package}"
-    ))
+    Some(Missing {
+        what: library.to_owned(),
+        why: format!("the container runtime cannot be loaded: {library} is missing"),
+        package: Some(package),
+    })
 }
 
 #[cfg(test)]

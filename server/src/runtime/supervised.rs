@@ -24,7 +24,8 @@ use tokio::process::{Child, ChildStdout};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::monitor::{How, Monitor};
+use super::monitor::How;
+use super::monitors::Monitors;
 use super::units::Units;
 use super::{RuntimeError, Shutdown};
 use crate::tasks::TaskLog;
@@ -45,7 +46,7 @@ const REWATCH: Duration = Duration::from_millis(100);
 pub(crate) struct Supervised(Arc<Shared>);
 
 struct Shared {
-    monitor: Monitor,
+    monitors: Monitors,
     /// How monitors are started where systemd does it.
     units: Option<Units>,
     root: Root,
@@ -77,12 +78,12 @@ impl Drop for Cleaning<'_> {
 }
 
 impl Supervised {
-    pub(crate) fn new(monitor: Monitor, root: Root, on_pve: bool) -> Self {
-        let units = monitor.units();
+    pub(crate) fn new(monitors: Monitors, root: Root, on_pve: bool) -> Self {
+        let units = monitors.units();
         let (turns, cleaning) = (Turns::default(), Mutex::default());
         let (ended, ends) = mpsc::unbounded_channel();
         let ends = Mutex::new(Some(ends));
-        Self(Arc::new(Shared { monitor, units, root, on_pve, turns, cleaning, ended, ends }))
+        Self(Arc::new(Shared { monitors, units, root, on_pve, turns, cleaning, ended, ends }))
     }
 
     /// Each container that ends from now on, in peace or not. For one who asks first.
@@ -138,8 +139,8 @@ impl Supervised {
         self.0.units.as_ref()
     }
 
-    pub(super) fn monitor(&self) -> &Monitor {
-        &self.0.monitor
+    pub(super) fn monitors(&self) -> &Monitors {
+        &self.0.monitors
     }
 
     /// What only a monitor that was killed leaves behind.
@@ -172,7 +173,7 @@ impl Supervised {
 
     async fn cleanup(&self, vmid: Vmid) -> Result<(), RuntimeError> {
         let _cleaning = Cleaning::new(&self.0, vmid);
-        self.0.monitor.cleanup(vmid).await
+        self.0.monitors.cleanup(vmid, self.libcrun_knows(vmid)).await
     }
 
     /// Whether a dead monitor is cleaned up after. Whoever does that holds the container's command
@@ -270,7 +271,7 @@ impl Supervised {
     }
 
     fn tell(&self, vmid: Vmid, log: &TaskLog, with_lines: bool) {
-        self.0.monitor.report(vmid).tell(log, with_lines);
+        self.0.monitors.lxc.report(vmid).tell(log, with_lines);
     }
 
     async fn kill(&self, vmid: Vmid) -> Result<(), RuntimeError> {
@@ -306,7 +307,7 @@ impl Supervised {
         if let Some((units, unit)) = unit {
             return self.start_unit(units, unit, how, log, cancel).await;
         }
-        let mut child = self.0.monitor.spawn_run(vmid, how)?;
+        let mut child = self.0.monitors.of(how).spawn_run(vmid, how)?;
         let stdout = child.stdout.take().expect("it was asked for as a pipe");
         let outcome = tokio::select! {
             pid = self.wait_running(vmid, stdout) => Ok(pid),
@@ -322,7 +323,7 @@ impl Supervised {
             Ok(None) => {
                 let status = child.wait().await.map_err(|err| RuntimeError::io("monitor", err))?;
                 self.tell(vmid, log, how.debug);
-                let cause = self.0.monitor.report(vmid).cause(status);
+                let cause = self.0.monitors.of(how).report(vmid).cause(status);
                 if self.has_leftovers(vmid) && !self.is_supervised(vmid) {
                     self.cleanup(vmid).await?;
                 }

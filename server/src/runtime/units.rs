@@ -13,6 +13,7 @@ use pve_integration::layout::Root;
 use pve_integration::{atomic, systemd};
 
 use super::monitor::How;
+use crate::programs::Programs;
 
 /// Where packages put units; Debian 12's PVE still had the first.
 const UNITS: [&str; 2] = ["lib/systemd/system", "usr/lib/systemd/system"];
@@ -22,8 +23,6 @@ const DROP_INS: &str = "etc/systemd/system";
 const DROP_IN: &str = "lxcri.conf";
 /// In a container's run directory, read by `lxcri@.service`.
 const HOW: &str = "unit.env";
-/// What `lxcri@.service` runs; another monitor is none of its business.
-const PROGRAM: &str = "/usr/libexec/proxmox-lxcri/lxcri-monitor";
 /// Where PVE's unit has what `lxc-start` says.
 const PVE_STDERR: &str = "run/pve";
 
@@ -33,7 +32,7 @@ pub(crate) struct Units {
     host: PathBuf,
     root: Root,
     node: NodeName,
-    program: PathBuf,
+    programs: Programs,
 }
 
 /// A service that is one container's monitor.
@@ -60,10 +59,10 @@ impl Unit {
 
 impl Units {
     /// `None` where monitors are plain processes.
-    pub(crate) fn of(root: &Root, node: &NodeName, program: &Path) -> Option<Self> {
+    pub(crate) fn of(root: &Root, node: &NodeName, programs: Programs) -> Option<Self> {
         let host = PathBuf::from("/");
         let ours = root.prefix() == host && systemd::runs();
-        let units = Self { host, root: root.clone(), node: node.clone(), program: program.into() };
+        let units = Self { host, root: root.clone(), node: node.clone(), programs };
         ours.then_some(units)
     }
 
@@ -72,7 +71,7 @@ impl Units {
         if how.lxc_start.is_none() && self.on_pve() {
             return Some(Unit::Pve(vmid));
         }
-        (self.installed(OWN) && self.program == Path::new(PROGRAM)).then_some(Unit::Own(vmid))
+        self.installed(OWN).then_some(Unit::Own(vmid))
     }
 
     /// Whether PVE starts containers here.
@@ -99,11 +98,16 @@ impl Units {
         match unit {
             Unit::Own(vmid) => {
                 fs_err::create_dir_all(self.root.guest_run(vmid))?;
-                let lxc = how.lxc_start.as_ref().map_or_else(String::new, |program| {
-                    format!(" --lxc-start {}", program.display())
-                });
+                let (monitor, lxc) = match &how.lxc_start {
+                    None => (&self.programs.crun, String::new()),
+                    Some(start) => {
+                        (&self.programs.lxc, format!(" --lxc-start {}", start.display()))
+                    }
+                };
                 let debug = if how.debug { " --debug" } else { "" };
-                let text = format!("LXCRI_HOW=--node {}{lxc}{debug}\n", self.node);
+                let (monitor, node) = (monitor.display(), &self.node);
+                let text =
+                    format!("LXCRI_MONITOR={monitor}\nLXCRI_HOW=--node {node}{lxc}{debug}\n");
                 atomic::write(&self.root.guest_run(vmid).join(HOW), 0o644, text.as_bytes())
             }
             Unit::Pve(vmid) => {
@@ -160,7 +164,7 @@ impl Units {
     }
 
     fn text(&self, vmid: Vmid) -> String {
-        let (program, root) = (self.program.display(), self.root.prefix().display());
+        let (program, root) = (self.programs.crun.display(), self.root.prefix().display());
         format!(
             "# Written by proxmox-lxcri, as the runtime of CT {vmid} is crun; removed when that \
              changes.\n\
@@ -249,7 +253,8 @@ mod tests {
         }
         let root = Root::new(dir).unwrap();
         let node = "pve1".parse().unwrap();
-        Units { host: dir.to_owned(), root, node, program: PROGRAM.into() }
+        let programs = Programs { crun: "/usr/libexec/m".into(), lxc: "/opt/lxc-m".into() };
+        Units { host: dir.to_owned(), root, node, programs }
     }
 
     fn vmid(number: u32) -> Vmid {
@@ -267,17 +272,6 @@ mod tests {
     }
 
     #[test]
-    fn a_monitor_from_elsewhere_is_a_plain_process() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut units = units(dir.path(), &[OWN]);
-        assert_eq!(units.of_guest(vmid(101), &How::default()), Some(Unit::Own(vmid(101))));
-
-        units.program = "/opt/lxcri-monitor".into();
-
-        assert_eq!(units.of_guest(vmid(101), &How::default()), None);
-    }
-
-    #[test]
     fn drop_ins_are_those_of_the_containers_that_want_one() {
         let dir = tempfile::tempdir().unwrap();
         let units = units(dir.path(), &[PVE]);
@@ -289,7 +283,8 @@ mod tests {
         units.keep(&[102].map(vmid).into()).unwrap();
 
         let text = fs_err::read_to_string(of(102).join(DROP_IN)).unwrap();
-        let start = format!("ExecStart=\nExecStart={PROGRAM} run --root {}", dir.path().display());
+        let start =
+            format!("ExecStart=\nExecStart=/usr/libexec/m run --root {}", dir.path().display());
         assert!(text.contains(&start), "{text}");
         assert!(text.ends_with(" --node pve1 %i\n"), "{text}");
         assert!(!of(101).exists());
@@ -311,11 +306,16 @@ mod tests {
     fn our_unit_is_told_the_runtime() {
         let dir = tempfile::tempdir().unwrap();
         let units = units(dir.path(), &[OWN]);
+        let told = |how: &How| {
+            units.prepare(Unit::Own(vmid(101)), how).unwrap();
+            fs_err::read_to_string(units.root.guest_run(vmid(101)).join(HOW)).unwrap()
+        };
         let lxc = How { lxc_start: Some("/usr/bin/lxc-start".into()), debug: true };
 
-        units.prepare(Unit::Own(vmid(101)), &lxc).unwrap();
-
-        let text = fs_err::read_to_string(units.root.guest_run(vmid(101)).join(HOW)).unwrap();
-        assert_eq!(text, "LXCRI_HOW=--node pve1 --lxc-start /usr/bin/lxc-start --debug\n");
+        assert_eq!(told(&How::default()), "LXCRI_MONITOR=/usr/libexec/m\nLXCRI_HOW=--node pve1\n");
+        assert_eq!(
+            told(&lxc),
+            "LXCRI_MONITOR=/opt/lxc-m\nLXCRI_HOW=--node pve1 --lxc-start /usr/bin/lxc-start --debug\n"
+        );
     }
 }

@@ -20,9 +20,18 @@ const SYSTEM: &str = "arch: amd64\nhostname: box\nmemory: 64\nostype: debian\n\
 const MONITOR: &str = "#!/bin/sh\ncase \"$*\" in\n\
     *--probe*) echo '{\"usable\": CRUN, \"version\": \"1\", \"missing\": [{\"what\": \"cgroup\", \
     \"why\": \"hybrid\", \"package\": null}]}';;\n\
-    *--lxc-start*) echo RUNNING 1;;\n\
     run*) CRUN && echo RUNNING 1 || { echo cgroups in hybrid mode not supported >&2; exit 1; };;\n\
     esac\n";
+
+/// The other one, which runs what LXC does.
+const LXC_MONITOR: &str = "#!/bin/sh\ncase \"$*\" in\n\
+    *--probe*) echo '{\"usable\": true, \"version\": \"1\", \"cgroup\": {\"mode\": \"v2\"}, \"missing\": []}';;\n\
+    run*--lxc-start*) echo RUNNING 1;;\n\
+    esac\n";
+
+/// What the loader says of a program that lacks a library.
+const UNLOADABLE: &str = "#!/bin/sh\necho \"$0: error while loading shared libraries: libseccomp.so.2: \
+    cannot open shared object file: No such file or directory\" >&2\nexit 127\n";
 
 /// Programs that stand in for the real ones.
 struct Programs {
@@ -33,6 +42,7 @@ impl Programs {
     fn new(crun: bool, lxc: bool) -> Self {
         let programs = Self { folder: tempfile::tempdir().unwrap() };
         programs.add("monitor", &MONITOR.replace("CRUN", if crun { "true" } else { "false" }));
+        programs.add("lxc-monitor", LXC_MONITOR);
         if lxc {
             programs.add("lxc-start", "#!/bin/sh\necho 5.0.2\n");
         }
@@ -55,6 +65,8 @@ impl Programs {
         with_users()
             .option("--monitor")
             .option(self.path("monitor").to_str().unwrap())
+            .option("--lxc-monitor")
+            .option(self.path("lxc-monitor").to_str().unwrap())
             .file("etc/proxmox-lxcri/config.toml", &settings)
             .file("etc/pve/nodes/pve1/lxc/100.conf", APPLICATION)
             .file("etc/pve/nodes/pve1/lxc/101.conf", SYSTEM)
@@ -168,7 +180,7 @@ fn both_runtimes_say_what_they_find() {
     assert_eq!(names, ["crun", "lxc"]);
     let lxc = &all["runtimes"][1];
     assert_eq!(lxc["probe"]["version"], "5.0.2", "{lxc}");
-    assert!(["v1", "v2", "hybrid"].contains(&lxc["probe"]["cgroup"]["mode"].as_str().unwrap()));
+    assert_eq!(lxc["probe"]["cgroup"]["mode"], "v2");
 }
 
 #[test]
@@ -182,6 +194,7 @@ fn a_runtime_that_is_missing_names_its_package() {
     let lxc = all["runtimes"][1]["reason"].as_str().unwrap();
     assert!(lxc.ends_with("lxc-start' does not exist; install the package lxc"), "{lxc}");
     assert_eq!(all["runtimes"][1]["usable"], false);
+    assert_eq!(all["runtimes"][1]["probe"]["missing"][0]["package"], "lxc");
 }
 
 fn start(daemon: &Daemon, vmid: u32) -> Task {
@@ -223,14 +236,56 @@ fn where_neither_can_be_used_both_packages_are_named() {
     assert!(error.ends_with("lxc-start' does not exist; install the package lxc"), "{error}");
 }
 
+#[rstest]
+#[case::missing(None, "monitor", "the container runtime is missing: ", "proxmox-lxcri")]
+#[case::not_loadable(
+    Some(UNLOADABLE),
+    "libseccomp.so.2",
+    "the container runtime cannot be loaded: libseccomp.so.2 is missing",
+    "libseccomp2"
+)]
+fn without_its_monitor_crun_cannot_be_used_and_lxc_can(
+    #[case] script: Option<&str>,
+    #[case] what: &str,
+    #[case] why: &str,
+    #[case] package: &str,
+) {
+    let programs = Programs::new(true, true);
+    match script {
+        Some(script) => programs.add("monitor", script),
+        None => fs_err::remove_file(programs.path("monitor")).unwrap(),
+    }
+    let daemon = programs.builder("").start();
+    let advice = format!("; install the package {package}");
+
+    let crun = &daemon.get("/nodes/pve1/oci/runtimes").data()["runtimes"][0];
+    assert_eq!(crun["usable"], false);
+    let missing = &crun["probe"]["missing"][0];
+    assert_eq!((&missing["what"], &missing["package"]), (&what.into(), &package.into()));
+    assert!(missing["why"].as_str().unwrap().starts_with(why), "{missing}");
+
+    let task = start(&daemon, 100);
+    assert_eq!(task.exitstatus, "WARNINGS: 1", "{}", task.log);
+    assert!(task.log.contains(&format!("starting under lxc: {why}")), "{}", task.log);
+    assert!(task.log.contains(&advice), "{}", task.log);
+
+    assert_eq!(put(&daemon, 100, "crun"), "200 OK");
+    let error = start(&daemon, 100).failed();
+    assert!(error.starts_with(why) && error.ends_with(&advice), "{error}");
+}
+
 #[test]
-fn without_the_monitor_nothing_can_run() {
+fn without_its_monitor_lxc_cannot_be_used_and_crun_can() {
     let programs = Programs::new(true, true);
     let daemon = programs.builder("").start();
+    fs_err::remove_file(programs.path("lxc-monitor")).unwrap();
+
+    let lxc = &daemon.get("/nodes/pve1/oci/runtimes").data()["runtimes"][1];
+    assert_eq!(lxc["probe"]["missing"][0]["package"], "proxmox-lxcri", "{lxc}");
+    assert_eq!(start(&daemon, 101).exitstatus, "WARNINGS: 1");
+
     fs_err::remove_file(programs.path("monitor")).unwrap();
-
     let error = start(&daemon, 100).failed();
-
     assert!(error.starts_with("no runtime can be used here: "), "{error}");
     assert!(error.contains("crun (proxmox-lxcri): ") && error.contains("lxc (lxc): "), "{error}");
 }

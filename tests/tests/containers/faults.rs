@@ -361,10 +361,11 @@ fn processes_of_cgroup(guest: &Guest<'_>) -> usize {
 #[test]
 fn a_monitor_program_that_is_not_there() {
     tests::require_machine();
-    let daemon = Daemon::builder().option("--monitor").option("/nowhere/lxcri-monitor").start();
+    let builder = Daemon::builder().option("--lxc-monitor").option("/nowhere/lxcri-lxc-monitor");
+    let daemon = builder.start();
     rootfs(&daemon.templates(), BUSYBOX, &Content::default());
     let error = daemon.try_create(100, BUSYBOX, &[SUBVOL, SMALL, UNPRIVILEGED]).failed();
-    assert!(error.contains("/nowhere/lxcri-monitor"), "{error}");
+    assert!(error.contains("/nowhere/lxcri-lxc-monitor"), "{error}");
     assert!(!daemon.config_path(100).exists());
 }
 

@@ -1,11 +1,12 @@
 //! One life cycle under each runtime: the same answers, the same task texts, the same states. A
 //! scenario writes down what a client sees; what it wrote under libcrun and under LXC is compared.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rstest::rstest;
 use rustix::process::{Pid, Signal, kill_process};
-use tests::{Content, Daemon, Guest, Task, eventually, processes_of, rootfs};
+use tests::{Builder, Content, Daemon, Guest, Task, binary, eventually, processes_of, rootfs};
 
 use crate::{BUSYBOX, PATIENT, PRIVILEGED, RAW, SMALL, SUBVOL, UNPRIVILEGED, sh};
 
@@ -55,11 +56,13 @@ pub(crate) fn daemon(runtime: &str) -> Daemon {
 /// `release` is whose LXC it is.
 pub(crate) fn daemon_with(runtime: &str, release: &str) -> Daemon {
     tests::require_machine();
-    let settings = format!(
-        "[runtime]\nlxc-start = {:?}\n[[runtime.rule]]\nvmid = \"*\"\nruntime = \"{runtime}\"\n",
-        tests::lxc(release, "lxc-start")
-    );
-    let daemon = Daemon::builder().file("etc/proxmox-lxcri/config.toml", &settings).start();
+    let rule = format!("[[runtime.rule]]\nvmid = \"*\"\nruntime = \"{runtime}\"\n");
+    start(Daemon::builder(), &tests::lxc(release, "lxc-start"), &rule)
+}
+
+fn start(builder: Builder, lxc_start: &Path, rules: &str) -> Daemon {
+    let settings = format!("[runtime]\nlxc-start = {lxc_start:?}\n{rules}");
+    let daemon = builder.file("etc/proxmox-lxcri/config.toml", &settings).start();
     rootfs(&daemon.templates(), BUSYBOX, &Content::default());
     daemon
 }
@@ -434,8 +437,8 @@ fn pid_of(daemon: &Daemon, part: &str) -> Pid {
 }
 
 #[rstest]
-#[case::the_monitor("lxcri-monitor run", SUBVOL)]
-#[case::the_monitor_of_an_image("lxcri-monitor run", RAW)]
+#[case::the_monitor("lxcri-lxc-monitor run", SUBVOL)]
+#[case::the_monitor_of_an_image("lxcri-lxc-monitor run", RAW)]
 #[case::lxc_start("lxc-start", SUBVOL)]
 fn who_watches_is_killed(#[case] who: &str, #[case] volume: (&str, &str)) {
     let daemon = daemon("lxc");
@@ -484,5 +487,191 @@ fn a_start_tells_all_it_is_asked_for(#[case] runtime: &str) {
     assert_eq!(told(&[]), 0);
     assert!(told(&[("debug", "1")]) > 0);
     assert_eq!(told(&[("debug", "0")]), 0);
+    guest.destroy();
+}
+
+/// Programs that a test may spoil.
+struct Programs(tempfile::TempDir);
+
+impl Programs {
+    fn new() -> Self {
+        let programs = Self(tempfile::tempdir().unwrap());
+        for name in ["lxcri-monitor", "lxcri-lxc-monitor"] {
+            fs_err::copy(binary(name), programs.path(name)).unwrap();
+        }
+        let lxc = tests::lxc(tests::LXC, "lxc-start");
+        fs_err::os::unix::fs::symlink(lxc, programs.path("lxc-start")).unwrap();
+        programs
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn daemon(&self) -> Daemon {
+        let options = [("--monitor", "lxcri-monitor"), ("--lxc-monitor", "lxcri-lxc-monitor")];
+        let builder = options.iter().fold(Daemon::builder(), |builder, (option, name)| {
+            builder.option(option).option(self.path(name).to_str().unwrap())
+        });
+        start(builder, &self.path("lxc-start"), "")
+    }
+
+    /// Other bytes of the same length in the monitor of libcrun's, wherever `at` says so of what follows.
+    fn patch(&self, old: &[u8], new: &[u8], at: fn(Option<&u8>) -> bool) {
+        let mut bytes = fs_err::read(self.path("lxcri-monitor")).unwrap();
+        let all = bytes.windows(old.len()).enumerate().filter(|(_, window)| *window == old);
+        let places: Vec<usize> = all.map(|(place, _)| place).collect();
+        let places: Vec<usize> =
+            places.into_iter().filter(|place| at(bytes.get(place + old.len()))).collect();
+        assert!(!places.is_empty(), "there is no {}", String::from_utf8_lossy(old));
+        for place in places {
+            bytes[place..place + new.len()].copy_from_slice(new);
+        }
+        fs_err::write(self.path("lxcri-monitor"), bytes).unwrap();
+    }
+}
+
+/// A host as systemd made it before it knew of cgroup v2 alone: v1 and v2 side by side, over the machine's
+/// own for as long as this lives.
+struct Hybrid;
+
+const TOP: &str = "/sys/fs/cgroup";
+/// Those that v1 has, besides systemd's, which has none.
+const V1: [&str; 3] = ["devices", "freezer", "memory"];
+
+impl Hybrid {
+    fn new() -> Self {
+        // Free for v1: nothing runs now, but what earlier tests left may still be on its way.
+        remove_cgroups(TOP);
+        fs_err::write(format!("{TOP}/cgroup.subtree_control"), "-memory").unwrap();
+        mount("tmpfs", "mode=755", TOP);
+        for name in V1 {
+            eventually(20, "v1 has its controller", || {
+                drop_caches();
+                mounts("cgroup", name, &format!("{TOP}/{name}")).then_some(())
+            });
+        }
+        mount("cgroup", "none,name=systemd", &format!("{TOP}/systemd"));
+        mount("cgroup2", "rw", &format!("{TOP}/unified"));
+        Self
+    }
+}
+
+impl Drop for Hybrid {
+    fn drop(&mut self) {
+        for name in V1.iter().chain(&["systemd", "unified"]) {
+            let mounted = format!("{TOP}/{name}");
+            if *name != "unified" {
+                remove_cgroups(&mounted);
+            }
+            run("umount", &[&mounted]);
+        }
+        run("umount", &[TOP]);
+        eventually(20, "v2 has its controller again", || {
+            drop_caches();
+            fs_err::write(format!("{TOP}/cgroup.subtree_control"), "+memory").ok()
+        });
+    }
+}
+
+/// The folders that hold containers stay for the next one, and hold controllers.
+fn remove_cgroups(top: &str) {
+    run("find", &[top, "-mindepth", "1", "-depth", "-type", "d", "-delete"]);
+}
+
+/// Pages of a container's files hold its cgroup, and that holds controllers.
+fn drop_caches() {
+    fs_err::write("/proc/sys/vm/drop_caches", "3").unwrap();
+}
+
+fn mounts(kind: &str, options: &str, place: &str) -> bool {
+    fs_err::create_dir_all(place).unwrap();
+    let arguments = ["-t", kind, "-o", options, kind, place];
+    Command::new("mount").args(arguments).status().unwrap().success()
+}
+
+fn mount(kind: &str, options: &str, place: &str) {
+    assert!(mounts(kind, options, place), "cannot mount {place}");
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let status = Command::new(program).args(arguments).status().unwrap();
+    assert!(status.success(), "{program} {arguments:?}: {status}");
+}
+
+fn monitor_is_gone(programs: &Programs) -> Option<Hybrid> {
+    fs_err::remove_file(programs.path("lxcri-monitor")).unwrap();
+    None
+}
+
+/// The loader looks for a library that no system has.
+fn library_is_gone(programs: &Programs) -> Option<Hybrid> {
+    programs.patch(b"libseccomp.so.2", b"libseccomp.so.9", |next| next == Some(&0));
+    None
+}
+
+/// A host that libcrun refuses, and a monitor that looks elsewhere for the half that it has to hide. That
+/// text is Rust's, which ends in no zero; libcrun's own stays.
+fn host_is_hybrid(programs: &Programs) -> Option<Hybrid> {
+    let (old, new) = (b"/sys/fs/cgroup/unified", b"/sys/fs/cgroup/elsewhe");
+    programs.patch(old, new, |next| next != Some(&0));
+    Some(Hybrid::new())
+}
+
+#[rstest]
+#[case::without_the_monitor(
+    monitor_is_gone,
+    "the container runtime is missing: 'FOLDER/lxcri-monitor' does not exist; install the package \
+     proxmox-lxcri",
+    Some("proxmox-lxcri")
+)]
+#[case::without_its_library(
+    library_is_gone,
+    "the container runtime cannot be loaded: libseccomp.so.9 is missing; install the package libseccomp2",
+    Some("libseccomp2")
+)]
+#[case::with_hybrid_cgroups(
+    host_is_hybrid,
+    "cgroup: libcrun runs nothing where v1 and v2 are mounted side by side",
+    None
+)]
+fn what_libcrun_cannot_run_lxc_does(
+    #[case] spoil: fn(&Programs) -> Option<Hybrid>,
+    #[case] reason: &str,
+    #[case] package: Option<&str>,
+) {
+    tests::require_machine();
+    let programs = Programs::new();
+    let _host = spoil(&programs);
+    let daemon = programs.daemon();
+    let reason = reason.replace("FOLDER", programs.0.path().to_str().unwrap());
+    let crun = &daemon.get("/nodes/pve1/oci/runtimes").data()["runtimes"][0];
+    assert_eq!((crun["name"].as_str(), crun["usable"].as_bool()), (Some("crun"), Some(false)));
+    assert_eq!(crun["reason"], reason);
+    assert_eq!(crun["probe"]["missing"][0]["package"].as_str(), package);
+
+    let options = [SUBVOL, UNPRIVILEGED, ("entrypoint", PATIENT)];
+    let guest = daemon.create(100, BUSYBOX, &options);
+    let task = guest.task("start", &[]);
+    assert_eq!(task.exitstatus, "WARNINGS: 1", "{}", task.log);
+    let warning = format!("WARN: crun cannot be used, starting under lxc: {reason}");
+    assert!(task.log.contains(&warning), "{}", task.log);
+    guest.wait_for_output("ready");
+    assert_eq!(guest.oci()["runs-under"], "lxc");
+    guest.stop();
+
+    let choose = |runtime: &str| {
+        let path = "/nodes/pve1/oci/containers/100";
+        assert_eq!(daemon.put(path, &[("runtime", runtime)]).line(), "200 OK");
+    };
+    choose("crun");
+    assert_eq!(guest.task("start", &[]).failed(), reason);
+
+    choose("auto");
+    fs_err::remove_file(programs.path("lxc-start")).unwrap();
+    let error = guest.task("start", &[]).failed();
+    assert!(error.starts_with("no runtime can be used here: crun"), "{error}");
+    assert!(error.contains(&reason) && error.contains("proxmox-lxcri"), "{error}");
+    assert!(error.ends_with("lxc-start' does not exist; install the package lxc"), "{error}");
     guest.destroy();
 }

@@ -116,7 +116,7 @@ fn boots_debian_and_ends_cleanly(#[values("crun", "lxc")] runtime: &str) {
 
     // A change while it runs reaches its files.
     daemon.put("/nodes/pve1/lxc/100/config", &[("hostname", "new.example.com")]).data();
-    let written = Command::new(binary("lxcri-monitor"))
+    let written = Command::new(binary("lxcri-lxc-monitor"))
         .args(["set-up", "--node", NODE, "--root"])
         .arg(daemon.root())
         .arg("100")

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::cli::client::{Client, ClientError, Target};
 use crate::cli::oci::OciError;
 use crate::cli::show;
-use crate::serve::find_monitor;
+use crate::programs::{MONITOR, find};
 
 #[derive(Debug, clap::Args)]
 pub struct Exec {
@@ -55,7 +55,7 @@ pub(super) async fn run(target: &Target, exec: &Exec) -> Result<(), ClientError>
 }
 
 fn crun(exec: &Exec, root: &Root) -> Result<Command, ClientError> {
-    let mut command = Command::new(find_monitor().ok_or(OciError::NoMonitor)?);
+    let mut command = Command::new(find(MONITOR).ok_or(OciError::NoMonitor)?);
     command.arg("oci").arg("--root").arg(root.libcrun_state()).arg("exec");
     command.args(exec.tty.then_some("--tty"));
     if let Some(cwd) = &exec.cwd {

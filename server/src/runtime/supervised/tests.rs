@@ -4,6 +4,7 @@ use openapi::AuthId;
 use rstest::rstest;
 
 use super::*;
+use crate::programs::Programs;
 use crate::tasks::{TaskState, Tasks};
 
 /// A root, and a shell script in the place of the monitor.
@@ -26,9 +27,9 @@ impl World {
             .unwrap();
         fs_err::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
         let node: openapi::NodeName = "pve1".parse().unwrap();
-        let monitor = Monitor::new(program, root.clone(), node.clone());
+        let monitors = Monitors::new(Programs::both(program), &root, &node);
         let tasks = Tasks::new(&root, node);
-        Self { supervised: Supervised::new(monitor, root, false), tasks, dir }
+        Self { supervised: Supervised::new(monitors, root, false), tasks, dir }
     }
 
     fn begin_start(&self) -> openapi::Upid {
@@ -233,9 +234,9 @@ fn on_a_pve_node_only_what_libcrun_knows_is_left_over(
     if libcrun_knows {
         fs_err::create_dir_all(root.libcrun_state().join("101")).unwrap();
     }
-    let monitor = Monitor::new("/bin/false".into(), root.clone(), "pve1".parse().unwrap());
+    let monitors = Monitors::new(Programs::both("/bin/false"), &root, &"pve1".parse().unwrap());
 
-    let supervised = Supervised::new(monitor, root, on_pve);
+    let supervised = Supervised::new(monitors, root, on_pve);
 
     assert_eq!(supervised.has_leftovers(vmid()), left_over);
 }
@@ -247,8 +248,8 @@ fn who_answers_beside_our_monitors_is_pves() {
 
     let dir = tempfile::tempdir().unwrap();
     let root = Root::new(dir.path()).unwrap();
-    let monitor = Monitor::new("/bin/false".into(), root.clone(), "pve1".parse().unwrap());
-    let supervised = Supervised::new(monitor.clone(), root.clone(), true);
+    let monitors = Monitors::new(Programs::both("/bin/false"), &root, &"pve1".parse().unwrap());
+    let supervised = Supervised::new(monitors.clone(), root.clone(), true);
     assert!(!supervised.runs_for_pve(vmid()), "nobody answers");
 
     let name = lxc_protocol::socket_name(&root.lxc_path(), "101");
@@ -256,7 +257,7 @@ fn who_answers_beside_our_monitors_is_pves() {
 
     assert!(supervised.runs_for_pve(vmid()));
     assert_eq!(supervised.runtime_of(vmid()), RuntimeKind::Lxc);
-    let elsewhere = Supervised::new(monitor, root.clone(), false);
+    let elsewhere = Supervised::new(monitors, root.clone(), false);
     assert_eq!(elsewhere.runtime_of(vmid()), RuntimeKind::Crun);
     fs_err::create_dir_all(root.libcrun_state().join("101")).unwrap();
     assert!(!supervised.runs_for_pve(vmid()), "it is our monitor's");
