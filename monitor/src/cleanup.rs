@@ -12,7 +12,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
 use crate::guest::Guest;
 use crate::run::epoch_seconds;
-use crate::{crun, lxc, names, namespace, net};
+use crate::{crun, lxc, lxc_tools, names, namespace, net};
 
 /// The verb `cleanup`: for the daemon, when it finds a container without a monitor.
 pub(crate) fn cleanup(guest: &Guest) -> Result<()> {
@@ -62,7 +62,7 @@ pub(crate) fn remove_files(guest: &Guest) -> Result<()> {
             Ok(()) | Err(_) => {}
         }
     }
-    Ok(())
+    lxc_tools::hide(guest)
 }
 
 pub(crate) fn remove(path: &Path) -> io::Result<()> {

@@ -28,7 +28,7 @@ use crate::error::{During, Error, Result};
 use crate::guest::{Guest, warn};
 use crate::rootfs::{Purpose, Rootfs, refuse_odd_directories};
 use crate::run::{Began, epoch_seconds, reap};
-use crate::{cleanup, namespace, run, setup};
+use crate::{cleanup, lxc_tools, namespace, run, setup};
 use life::Life;
 
 /// The hidden verb of the child that becomes `lxc-start`.
@@ -126,6 +126,7 @@ impl Watch<'_> {
         run::prepare_run_dir(guest)?;
         cleanup::leftovers(guest, self.cgroup, || drop(run::reap_all()))?;
         let config = run::read_config(guest)?;
+        lxc_tools::show(guest, &config)?;
         let mounted = rootfs.insert(Rootfs::mount(guest, &config, Purpose::Run)?);
         refuse_odd_directories(mounted.open()?.as_fd())?;
 

@@ -30,6 +30,7 @@ mod id_mapped;
 mod image;
 mod lease;
 mod lxc;
+mod lxc_tools;
 mod names;
 mod namespace;
 mod net;

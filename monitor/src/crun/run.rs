@@ -20,7 +20,7 @@ use crate::rootfs::{Purpose, Rootfs, open_folder, refuse_odd_directories};
 use crate::run::{
     Began, SHORTEST_LIFE, epoch_seconds, prepare_run_dir, read_config, reap_all, stand_apart,
 };
-use crate::{cleanup, namespace, setup};
+use crate::{cleanup, lxc_tools, namespace, setup};
 
 pub(crate) fn run(guest: &Guest) -> Result<()> {
     let signals = stand_apart()?;
@@ -86,6 +86,7 @@ fn live(
     prepare_run_dir(guest)?;
     cleanup::leftovers(guest, cgroup, || drop(reap_all()))?;
     let config = read_config(guest)?;
+    lxc_tools::show(guest, &config)?;
     let mounted = rootfs.insert(match &hooks {
         Some(hooks) => {
             hooks.pre_start()?;

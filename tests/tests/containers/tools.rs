@@ -142,8 +142,9 @@ fn freeze_and_unfreeze(
     let tools = Tools::new(release, runtime);
     let guest = tools.started(&sh("n=0; while :; do n=$((n+1)); echo tick $n; sleep 0.05; done"));
     guest.wait_for_output("tick 2");
-    // Without a config of a container these two give up before they ask anybody; any will do.
-    fs_err::write(tools.daemon.root().join("var/lib/lxc/100/config"), "").unwrap();
+    // Without a config of a container these two give up before they ask anybody.
+    let config = tools.daemon.root().join("var/lib/lxc/100/config");
+    assert!(fs_err::read_to_string(&config).unwrap().contains("lxc.uts.name = tool\n"));
     tools.said("lxc-freeze", &["-n", "100"]);
     assert_eq!(tools.state(), "FROZEN");
     let before = guest.output();
@@ -153,6 +154,12 @@ fn freeze_and_unfreeze(
     assert_eq!(tools.state(), "RUNNING");
     eventually(10, "output again", || (guest.output() != before).then_some(()));
     guest.stop();
+    assert!(!config.exists());
+    // Another's stays, whatever starts and ends.
+    fs_err::write(&config, "lxc.uts.name = other\n").unwrap();
+    guest.start();
+    guest.stop();
+    assert_eq!(fs_err::read_to_string(&config).unwrap(), "lxc.uts.name = other\n");
     guest.destroy();
 }
 
