@@ -56,7 +56,8 @@ pub(crate) fn remove_files(guest: &Guest) -> Result<()> {
     for name in ["console.sock", lxc::CONFIG, lxc::SECCOMP, lxc::OOM] {
         remove(&guest.root.guest_run(guest.vmid).join(name))?;
     }
-    for folder in [guest.rootfs_view(), guest.device_dir(), names::folder(guest)] {
+    let (root, vmid) = (&guest.root, guest.vmid);
+    for folder in [root.rootfs_view(vmid), root.device_dir(vmid), names::folder(guest)] {
         match fs::remove_dir(folder) {
             Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err.into()),
             Ok(()) | Err(_) => {}

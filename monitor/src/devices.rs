@@ -2,16 +2,15 @@
 //! from where they are bound into its `/dev`.
 
 use std::io;
-use std::os::unix::fs::FileTypeExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use fs_err as fs;
-use pve_integration::bundle::{IdMaps, Node, NodeKind};
-use pve_integration::ct_config::{ContainerConfig, Device};
+use pve_integration::bundle::{DeviceError, IdMaps, Node, NodeKind, OwnedNode, device_nodes};
+use pve_integration::ct_config::ContainerConfig;
 use rustix::fs::{CWD, FileType, Gid, Mode, Uid, chmod, chown, makedev, mknodat};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use crate::error::{During, Error, Result};
+use crate::error::{During, Result};
 use crate::guest::Guest;
 
 #[derive(Debug)]
@@ -23,12 +22,11 @@ pub(crate) struct Devices {
 
 impl Devices {
     pub(crate) fn make(guest: &Guest, config: &ContainerConfig) -> Result<Self> {
-        let devices = config.devices();
-        if devices.is_empty() {
+        let folder = guest.root.device_dir(guest.vmid);
+        let nodes = device_nodes(config, &folder, &IdMaps::of(config)?)?;
+        if nodes.is_empty() {
             return Ok(Self { folder: None, nodes: Vec::new() });
         }
-        let maps = IdMaps::of(config)?;
-        let folder = guest.device_dir();
         match fs::create_dir(&folder) {
             Err(err) if err.kind() != io::ErrorKind::AlreadyExists => return Err(err.into()),
             Ok(()) | Err(_) => {}
@@ -36,11 +34,18 @@ impl Devices {
         let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
         mount("lxcri", &folder, "tmpfs", flags, c"size=64k,mode=755")
             .during("cannot make a place for device nodes")?;
-        let made = Self { folder: Some(folder.clone()), nodes: Vec::new() };
-        devices.into_iter().try_fold(made, |mut made, (key, device)| {
-            made.nodes.push(node(key, &device?, &folder, &maps)?);
-            Ok(made)
-        })
+        nodes.into_iter().try_fold(
+            Self { folder: Some(folder), nodes: Vec::new() },
+            |mut made, owned| {
+                make(&owned).map_err(|err| {
+                    let key = owned.node.source.file_name().unwrap_or_default();
+                    let (key, path) = (key.to_string_lossy().into_owned(), owned.node.path.clone());
+                    DeviceError::Device { key, path, source: err.into() }
+                })?;
+                made.nodes.push(owned.node);
+                Ok(made)
+            },
+        )
     }
 
     pub(crate) fn nodes(&self) -> &[Node] {
@@ -59,32 +64,14 @@ impl Drop for Devices {
     }
 }
 
-fn node(key: &str, device: &Device, folder: &Path, maps: &IdMaps) -> Result<Node> {
-    let failed = |source: io::Error| Error::Device {
-        key: key.to_owned(),
-        path: device.path.clone(),
-        source,
+fn make(owned: &OwnedNode) -> rustix::io::Result<()> {
+    let OwnedNode { node, uid, gid, mode } = owned;
+    let file_type = match node.kind {
+        NodeKind::Character => FileType::CharacterDevice,
+        NodeKind::Block => FileType::BlockDevice,
     };
-    // Links are followed, as for PVE: names by id are links.
-    let kind = std::fs::metadata(&device.path).map_err(failed)?.file_type();
-    let (kind, file_type) = if kind.is_char_device() {
-        (NodeKind::Character, FileType::CharacterDevice)
-    } else if kind.is_block_device() {
-        (NodeKind::Block, FileType::BlockDevice)
-    } else {
-        return Err(failed(io::Error::other("it is not a device")));
-    };
-    let number = rustix::fs::stat(&device.path).map_err(|err| failed(err.into()))?.st_rdev;
-    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
-    let unmapped = |kind, id| Error::Unmapped { key: key.to_owned(), kind, id };
-    let uid = maps.host_uid(device.uid).ok_or_else(|| unmapped("user", device.uid))?;
-    let gid = maps.host_gid(device.gid).ok_or_else(|| unmapped("group", device.gid))?;
-    let source = folder.join(key);
-    let mode = Mode::from_raw_mode(device.mode);
-    mknodat(CWD, &source, file_type, mode, makedev(major, minor))
-        .and_then(|()| chmod(&source, mode)) // whatever our umask is
-        .and_then(|()| chown(&source, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))))
-        .map_err(|err| failed(err.into()))?;
-    let access = if device.deny_write { "r" } else { "rw" };
-    Ok(Node { source, path: device.path.clone(), kind, major, minor, access })
+    let mode = Mode::from_raw_mode(*mode);
+    mknodat(CWD, &node.source, file_type, mode, makedev(node.major, node.minor))?;
+    chmod(&node.source, mode)?; // whatever our umask is
+    chown(&node.source, Some(Uid::from_raw(*uid)), Some(Gid::from_raw(*gid)))
 }

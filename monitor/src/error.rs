@@ -5,10 +5,9 @@ use std::io;
 use std::path::PathBuf;
 
 use openapi::{Vmid, VolumeId};
-use pve_integration::bundle::BundleError;
+use pve_integration::bundle::{BundleError, DeviceError, SurroundingsError};
 use pve_integration::ct_config::{ConfigError, ValueError};
 use pve_integration::network::NetworkError;
-use pve_integration::policy::PolicyError;
 use pve_integration::storage::StorageError;
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;
@@ -62,10 +61,6 @@ pub(crate) enum Error {
     Hook { hook: PathBuf, why: String },
     #[error("cannot set {file} to '{value}'")]
     Limit { file: String, value: String, source: io::Error },
-    #[error("{key}: cannot pass on '{}'", path.display())]
-    Device { key: String, path: PathBuf, source: io::Error },
-    #[error("{key}: the container has no {kind} {id}")]
-    Unmapped { key: String, kind: &'static str, id: u32 },
     #[error("{key}: the ids of {what} cannot be mapped")]
     IdMap { key: String, what: String, source: io::Error },
     #[error("volume '{volume}' is not one of CT {vmid}")]
@@ -85,9 +80,11 @@ pub(crate) enum Error {
     #[error(transparent)]
     Bundle(#[from] BundleError),
     #[error(transparent)]
-    Plan(#[from] NetworkError),
+    Device(#[from] DeviceError),
     #[error(transparent)]
-    Policy(#[from] PolicyError),
+    Surroundings(#[from] SurroundingsError),
+    #[error(transparent)]
+    Plan(#[from] NetworkError),
     #[error(transparent)]
     Libcrun(crate::crun::Error),
     #[error(transparent)]

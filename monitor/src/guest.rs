@@ -6,8 +6,8 @@ use lxc_protocol::client::Client;
 use lxc_protocol::server::Listener;
 use lxc_protocol::wire::Message;
 use openapi::{NodeName, Vmid};
+use pve_integration::bundle::Surroundings;
 use pve_integration::layout::Root;
-use pve_integration::oci_config::OciConfig;
 use rustix::process::Pid;
 
 use crate::error::{Error, Result};
@@ -41,15 +41,6 @@ impl Guest {
         pve_integration::lxc::monitor_cgroup(&self.limit_cgroup())
     }
 
-    /// Where the rootfs is shown to the container's root if it cannot get to the proper place.
-    pub(crate) fn rootfs_view(&self) -> PathBuf {
-        PathBuf::from(format!("/run/{}-{}-rootfs", self.root.cgroup_parent(), self.vmid))
-    }
-
-    /// Where the device nodes of the container lie.
-    pub(crate) fn device_dir(&self) -> PathBuf {
-        PathBuf::from(format!("/run/{}-{}-devices", self.root.cgroup_parent(), self.vmid))
-    }
 
     /// Its first process, as its supervisor says it is. By the time the number is used it may be another's:
     /// whoever opened something by it asks once more.
@@ -58,9 +49,9 @@ impl Guest {
         pid.and_then(|pid| Pid::from_raw(pid.cast_signed())).ok_or(Error::NotRunning(self.vmid))
     }
 
-    /// What PVE's config has no key for. A container that was never given any has no such file.
-    pub(crate) fn oci(&self) -> Result<OciConfig> {
-        Ok(OciConfig::read(&self.root.oci_config(&self.node, self.vmid))?.unwrap_or_default())
+    /// What a start finds here.
+    pub(crate) fn surroundings(&self) -> Result<Surroundings> {
+        Ok(Surroundings::read(&self.root, &self.node, self.vmid)?)
     }
 
     /// Take the command socket, which makes us the only monitor of this container.

@@ -22,6 +22,7 @@ mod resources;
 mod rlimits;
 mod seccomp;
 mod stop_signal;
+mod surroundings;
 
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,9 @@ pub use keys::list as key_list;
 pub use limits::{Setting, settings};
 pub use nodes::{Node, NodeKind};
 pub use stop_signal::stop_signal;
+pub use surroundings::{
+    DeviceError, OwnedNode, Surroundings, SurroundingsError, device_nodes, rootfs_path,
+};
 
 /// The runtime spec's version that the keys used here belong to.
 const OCI_VERSION: &str = "1.0.2";

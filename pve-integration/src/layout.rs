@@ -141,6 +141,16 @@ impl Root {
         self.guest_run(vmid)
     }
 
+    /// Where the rootfs is shown to the container's root if it cannot get to the proper place.
+    pub fn rootfs_view(&self, vmid: Vmid) -> PathBuf {
+        PathBuf::from(format!("/run/{}-{vmid}-rootfs", self.cgroup_parent()))
+    }
+
+    /// Where the device nodes of the container lie.
+    pub fn device_dir(&self, vmid: Vmid) -> PathBuf {
+        PathBuf::from(format!("/run/{}-{vmid}-devices", self.cgroup_parent()))
+    }
+
     pub fn exit_record(&self, vmid: Vmid) -> PathBuf {
         self.guest_run(vmid).join("exit.json")
     }

@@ -11,8 +11,6 @@ use libcrun::{Stdio, Verbosity};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use pve_integration::bundle::{self, Bundle, IdMaps, Node};
 use pve_integration::ct_config::ContainerConfig;
-use pve_integration::host::HostFacts;
-use pve_integration::policy::Policy;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -60,8 +58,7 @@ impl Container {
         let devices = Devices::make(guest, config)?;
         let maps = IdMaps::of(config)?;
         let ttys = Ttys::open(config.ttys()?, &maps)?;
-        let bundle =
-            write_bundle(guest, config, rootfs, terminal, (devices.nodes(), &ttys.paths()))?;
+        let bundle = write_bundle(guest, config, rootfs, devices.nodes(), &ttys.paths())?;
         cgroup.limit(&bundle.limits)?;
         let spec = bundle.spec;
 
@@ -131,16 +128,11 @@ fn write_bundle(
     guest: &Guest,
     config: &ContainerConfig,
     rootfs: &Path,
-    terminal: bool,
-    (nodes, ttys): (&[Node], &[String]),
+    nodes: &[Node],
+    ttys: &[String],
 ) -> Result<Bundle> {
-    let facts = HostFacts::read()?;
-    let cgroup = guest.root.guest_cgroup(guest.vmid);
-    let policy = &Policy::read(&guest.root)?;
-    let (vmid, oci, exists) = (guest.vmid, &guest.oci()?, Path::exists as fn(&Path) -> bool);
-    let described =
-        bundle::Guest { vmid, config, oci, rootfs, cgroup, terminal, policy, nodes, ttys, exists };
-    let bundle = bundle::spec(&described, &facts)?;
+    let found = guest.surroundings()?;
+    let bundle = bundle::spec(&found.guest(config, rootfs, nodes, ttys), &found.facts)?;
     for warning in &bundle.warnings {
         warn(&warning.key, &warning.reason);
     }

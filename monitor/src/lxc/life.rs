@@ -8,11 +8,9 @@ use std::process::{Command, Stdio};
 
 use fs_err as fs;
 use lxc_protocol::client::Client;
-use pve_integration::bundle::{self, IdMaps};
+use pve_integration::bundle::IdMaps;
 use pve_integration::ct_config::ContainerConfig;
-use pve_integration::host::HostFacts;
 use pve_integration::lxc::{self, Files, Installed};
-use pve_integration::policy::Policy;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process, pidfd_send_signal};
 
@@ -41,23 +39,11 @@ pub(super) fn plan(guest: &Guest, config: &ContainerConfig, rootfs: &Rootfs) -> 
     let (log, seccomp, oom) =
         (guest.root.container_log(guest.vmid), run.join(SECCOMP), run.join(OOM));
     let terminal = config.has_terminal();
-    let cgroup = guest.root.guest_cgroup(guest.vmid);
-    let policy = Policy::read(&guest.root)?;
+    let found = guest.surroundings()?;
     let devices = Devices::make(guest, config)?;
-    let described = bundle::Guest {
-        vmid: guest.vmid,
-        config,
-        oci: &guest.oci()?,
-        rootfs: rootfs.path(),
-        cgroup,
-        terminal,
-        policy: &policy,
-        nodes: devices.nodes(),
-        exists: Path::exists,
-        ttys: &[],
-    };
+    let described = found.guest(config, rootfs.path(), devices.nodes(), &[]);
     let files = Files { log: &log, seccomp: &seccomp, oom: &oom };
-    let made = lxc::config(&described, &HostFacts::read()?, &Installed::read(config), files)?;
+    let made = lxc::config(&described, &found.facts, &Installed::read(config), files)?;
     for warning in &made.warnings {
         warn(&warning.key, &warning.reason);
     }
