@@ -105,15 +105,10 @@ pub(crate) fn read_config(guest: &Guest) -> Result<ContainerConfig> {
     if config.template() {
         return Err(Error::Template);
     }
-    for (_key, net) in config.nets() {
-        if let Some(bridge) = net?.bridge
-            // What is none of the kernel's bridges may still be one that LXC knows to use.
-            && host::interface_mtu(&bridge).is_none()
-        {
-            return Err(Error::NoBridge(bridge));
-        }
+    match host::missing_bridge(&config)? {
+        Some(bridge) => Err(Error::NoBridge(bridge)),
+        None => Ok(config),
     }
-    Ok(config)
 }
 
 /// The one line that the daemon waits for; then our standard output is over, and so is the use of what

@@ -10,15 +10,18 @@ mod capabilities;
 mod confinement;
 mod device_rules;
 mod disk_ids;
+mod explain;
 mod hooks;
 mod id_map;
 pub(crate) mod keys;
 mod limits;
 mod mounts;
 mod nodes;
+mod portable;
 mod process;
 mod raw_mounts;
 mod resources;
+mod reverse;
 mod rlimits;
 mod seccomp;
 mod stop_signal;
@@ -42,10 +45,12 @@ use crate::policy::{Feature, Policy};
 pub(crate) use capabilities::names as capability_names;
 pub(crate) use confinement::{MASKED, READONLY};
 pub use disk_ids::disk_ids;
+pub use explain::{Explained, explain};
 pub use id_map::{IdMap, IdMaps};
 pub use keys::list as key_list;
 pub use limits::{Setting, settings};
 pub use nodes::{Node, NodeKind};
+pub use reverse::{ReverseError, Reversed, reverse};
 pub use stop_signal::stop_signal;
 pub use surroundings::{
     DeviceError, OwnedNode, Surroundings, SurroundingsError, device_nodes, rootfs_path,
@@ -249,11 +254,15 @@ fn namespaces(maps: &IdMaps) -> Value {
 /// The document as libcrun reads it, the same bytes for the same spec: the type keeps capabilities
 /// and maps in hash tables, so objects are sorted here, and the lists whose order means nothing.
 pub fn to_json(spec: &Spec) -> String {
-    let value = serde_json::to_value(spec).expect("a spec has string keys and finite numbers");
     let mut text =
-        serde_json::to_string_pretty(&sorted(value)).expect("a JSON value can be written");
+        serde_json::to_string_pretty(&to_value(spec)).expect("a JSON value can be written");
     text.push('\n');
     text
+}
+
+/// The same, to be looked into.
+pub fn to_value(spec: &Spec) -> Value {
+    sorted(serde_json::to_value(spec).expect("a spec has string keys and finite numbers"))
 }
 
 /// `serde_json::Map` may keep insertion order, if any crate in the build asks for that.

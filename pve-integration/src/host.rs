@@ -9,7 +9,7 @@ use std::path::Path;
 use fs_err as fs;
 use rustix::system::uname;
 
-use crate::ct_config::Arch;
+use crate::ct_config::{Arch, ContainerConfig, ValueError};
 
 pub use cgroup::{CgroupFacts, CgroupVersion};
 
@@ -94,6 +94,19 @@ fn lxcfs() -> Vec<&'static str> {
 /// Whether a guest's interface can be put on `name`.
 pub fn bridge_exists(name: &str) -> bool {
     interface(name).is_some_and(|path| path.join("bridge").is_dir())
+}
+
+/// The first bridge of the container's interfaces that this host has not. What is none of the kernel's
+/// bridges may still be one that LXC knows to use.
+pub fn missing_bridge(config: &ContainerConfig) -> Result<Option<String>, ValueError> {
+    for (_key, net) in config.nets() {
+        if let Some(bridge) = net?.bridge
+            && interface_mtu(&bridge).is_none()
+        {
+            return Ok(Some(bridge));
+        }
+    }
+    Ok(None)
 }
 
 /// `None` where there is no such interface.

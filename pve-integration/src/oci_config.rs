@@ -105,10 +105,19 @@ impl OciConfig {
         self.0.iter().filter_map(move |line| value(line, key))
     }
 
-    fn set(&mut self, key: &str, text: &str) {
-        self.0.retain(|line| value(line, key).is_none());
+    pub(crate) fn without(&self, key: &str) -> Self {
+        Self(self.0.iter().filter(|line| value(line, key).is_none()).cloned().collect())
+    }
+
+    /// One more line of a key that may stand more than once.
+    pub fn add(&mut self, key: &str, text: &str) {
         // A path may hold anything; a line of its own is not for it to begin.
         self.0.push(format!("{key}: {}", text.replace(['\n', '\r'], " ")));
+    }
+
+    fn set(&mut self, key: &str, text: &str) {
+        self.0.retain(|line| value(line, key).is_none());
+        self.add(key, text);
     }
 
     /// `None` where nothing was chosen yet.

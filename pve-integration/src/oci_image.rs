@@ -148,6 +148,18 @@ impl ImageConfig {
     }
 }
 
+/// What a container needs besides that has no init system.
+pub fn complete_application(config: &mut ContainerConfig) -> Result<Said, ImageConfigError> {
+    let mut said = Said::default();
+    if config.is_application() {
+        if config.get("cmode").is_none() {
+            config.set("cmode", "console");
+        }
+        manage_nets(config, &mut said)?;
+    }
+    Ok(said)
+}
+
 /// Perl's truth.
 fn is_true(text: &str) -> bool {
     !matches!(text, "" | "0")
@@ -175,12 +187,7 @@ impl Unpacked {
                 let line: Vec<_> = command.iter().map(|word| shell_quote(word)).collect();
                 config.set("entrypoint", line.join(" "));
             }
-            if config.is_application() {
-                if config.get("cmode").is_none() {
-                    config.set("cmode", "console");
-                }
-                manage_nets(config, &mut said)?;
-            }
+            said = complete_application(config)?;
         }
         let mut raw = config.current().lxc().to_vec();
         let mut push = |key: &str, value: String| raw.push((key.to_owned(), value));

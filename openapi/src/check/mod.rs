@@ -101,6 +101,17 @@ fn normalise(property: &Property, value: &mut Value) {
     }
 }
 
+/// Whether a container's config may say `text` for `key`, as a request would be asked; why not, if not.
+pub fn config_value(key: &str, text: &str) -> Result<(), String> {
+    match crate::schema::config_key(key) {
+        Some(property) => {
+            check_type(property.kind, &Value::String(text.to_owned()))?;
+            check_scalar(key, property, text)
+        }
+        None => Err("property is not defined in schema".to_owned()),
+    }
+}
+
 /// How Perl prints a scalar.
 pub(crate) fn perl_text(value: &Value) -> Cow<'_, str> {
     match value {

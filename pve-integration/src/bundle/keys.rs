@@ -86,7 +86,7 @@ impl Reach {
     }
 
     fn fate(&self, key: &str) -> Fate {
-        let found = TABLE.iter().find(|line| line.matches(key));
+        let found = line(key);
         // PVE keeps what it does not know out of a config, so this is a key of a later version.
         found.map_or(Fate::Warned(""), self.fate)
     }
@@ -111,6 +111,32 @@ impl Reach {
             Fate::Applied | Fate::Distributions | Fate::Names | Fate::Known | Fate::Refused => None,
         }
     }
+}
+
+/// What stands for the host's policy among the keys.
+pub(super) const POLICY: &str = "policy.toml";
+
+fn line(key: &str) -> Option<&'static Key> {
+    TABLE.iter().find(|line| line.matches(key))
+}
+
+/// What the list says of the key; nothing where the key says it all.
+pub(super) fn note(key: &str) -> String {
+    match (key, key.strip_prefix("oci: ")) {
+        (POLICY, _) => "what this host takes away from every container".to_owned(),
+        (_, Some(_)) => "a limit that PVE has no key for".to_owned(),
+        _ => line(key).map(|line| line.note.to_owned()).unwrap_or_default(),
+    }
+}
+
+/// Whether a start looks at it at all.
+pub(super) fn is_for_starts(key: &str) -> bool {
+    line(key).is_none_or(|line| line.crun != Fate::Known)
+}
+
+/// Whether `name`, as the list has it, stands for `key`.
+pub(super) fn names(name: &str, key: &str) -> bool {
+    line(key).is_some_and(|line| line.name == name)
 }
 
 /// Raw keys that the bundle holds in its own words, whoever reads it.

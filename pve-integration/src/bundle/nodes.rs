@@ -50,7 +50,7 @@ impl Node {
 }
 
 /// What libcrun puts over whatever is there.
-const GIVEN: [&str; 6] =
+pub(super) const GIVEN: [&str; 6] =
     ["/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/random", "/dev/urandom"];
 
 pub(super) fn given(nodes: &[Node]) -> impl Iterator<Item = Warning> {

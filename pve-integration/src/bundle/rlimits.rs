@@ -8,7 +8,7 @@ use super::{BundleError, wrong};
 use crate::ct_config::Section;
 
 /// getrlimit(2), in the order of asm-generic/resource.h.
-const NAMES: &[&str] = &[
+pub(super) const NAMES: &[&str] = &[
     "cpu",
     "fsize",
     "data",
@@ -71,13 +71,16 @@ pub(super) fn sysctls(config: &Section) -> Result<BTreeMap<String, String>, Bund
     let mut all = BTreeMap::new();
     for (key, value) in config.lxc() {
         let Some(name) = key.strip_prefix("lxc.sysctl.") else { continue };
-        let own = ["net.", "fs.mqueue."].iter().any(|prefix| name.starts_with(prefix));
-        if !own && !IPC.contains(&name) {
+        if !is_own_sysctl(name) {
             return Err(wrong(key, "is not the container's own"));
         }
         all.insert(name.to_owned(), value.clone());
     }
     Ok(all)
+}
+
+pub(super) fn is_own_sysctl(name: &str) -> bool {
+    ["net.", "fs.mqueue."].iter().any(|prefix| name.starts_with(prefix)) || IPC.contains(&name)
 }
 
 #[cfg(test)]

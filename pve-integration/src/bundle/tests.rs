@@ -11,7 +11,7 @@ use rstest::rstest;
 use super::*;
 use crate::host::CgroupVersion;
 
-fn guest(config: &ContainerConfig) -> Guest<'_> {
+pub(super) fn guest(config: &ContainerConfig) -> Guest<'_> {
     Guest {
         vmid: "100".parse().unwrap(),
         config,

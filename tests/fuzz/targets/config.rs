@@ -23,6 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
         policy: &Policy::default(),
         nodes: &[],
         exists: |_| true,
+        ttys: &[],
     };
     if let Ok(bundle) = bundle::spec(&guest, &HostFacts::for_tests()) {
         let text = bundle::to_json(&bundle.spec);
