@@ -38,7 +38,9 @@ pub use guest_operation::{
     SnapshotRow,
 };
 pub use node::{DnsSettings, HostsFile, NetstatRow, NetworkInterface, NodeTime, SubscriptionInfo};
-pub use oci::{OciContainer, OciExit, OciRuntime, OciRuntimes};
+pub use oci::{
+    OciBundle, OciContainer, OciContainerRow, OciExit, OciExplained, OciRuntime, OciRuntimes,
+};
 pub use pools::PoolRow;
 pub use rrd::{Figure, RrdRow};
 pub use storage::{

@@ -39,6 +39,47 @@ pub struct OciContainer {
     pub exit: Option<OciExit>,
 }
 
+/// A row of `oci/containers`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OciContainerRow {
+    pub vmid: Vmid,
+    pub state: GuestState,
+    /// `crun` or `lxc`: what starts it. Not there if its record is of a runtime that there is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
+    /// Who chose that: `request`, `rule` or `auto`.
+    #[serde(rename = "runtime-by", skip_serializing_if = "Option::is_none")]
+    pub runtime_by: Option<String>,
+    /// What runs it now.
+    #[serde(rename = "runs-under", skip_serializing_if = "Option::is_none")]
+    pub runs_under: Option<String>,
+    /// What it was made from, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+}
+
+/// `oci/containers/{vmid}/bundle`: the config.json, or what put there what is in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum OciBundle {
+    Config(BTreeMap<String, Value>),
+    Explained(Vec<OciExplained>),
+}
+
+/// What a key of a container does to its bundle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct OciExplained {
+    /// `default` if no key asked for it.
+    pub key: String,
+    /// Where in the bundle, or in the cgroup; not there if it is in neither.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// What is there; not there if the key takes something away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<Value>,
+    pub why: String,
+}
+
 /// The end of a container. At most one of code and signal is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OciExit {

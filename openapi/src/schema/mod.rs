@@ -63,7 +63,8 @@ impl Method {
     pub(crate) fn writes_config(&self) -> bool {
         matches!(
             (self.method, self.path),
-            ("POST", "/nodes/{node}/lxc") | ("PUT", "/nodes/{node}/lxc/{vmid}/config")
+            ("POST", "/nodes/{node}/lxc" | "/nodes/{node}/oci/containers")
+                | ("PUT", "/nodes/{node}/lxc/{vmid}/config")
         )
     }
 
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn holds_all_of_pve_and_ours() {
         let ours = methods().iter().filter(|method| method.path.contains("{node}/oci"));
-        assert_eq!((methods().iter().count(), ours.count()), (221, 5));
+        assert_eq!((methods().iter().count(), ours.count()), (224, 8));
     }
 
     #[test]

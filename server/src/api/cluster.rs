@@ -106,15 +106,19 @@ async fn next_id(
         }
         return Ok(Data::new(vmid.to_string()));
     }
+    Ok(Data::new(free_vmid(&app, &taken)?.to_string()))
+}
+
+/// The lowest number that no guest has.
+pub(super) fn free_vmid(app: &App, taken: &BTreeSet<Vmid>) -> Result<u32, ApiError> {
     let text = fs_err::read_to_string(app.root().datacenter_cfg()).unwrap_or_default();
     let range = free_ids(&text);
-    match lowest_free(range.clone(), &taken) {
-        Some(number) => Ok(Data::new(number.to_string())),
-        None => Err(ApiError::die(format_args!(
+    lowest_free(range.clone(), taken).ok_or_else(|| {
+        ApiError::die(format_args!(
             "unable to get any free VMID in range [{}, {})",
             range.start, range.end
-        ))),
-    }
+        ))
+    })
 }
 
 fn lowest_free(mut range: Range<u32>, taken: &BTreeSet<Vmid>) -> Option<u32> {

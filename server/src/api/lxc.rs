@@ -16,6 +16,8 @@ mod status;
 mod template;
 mod volume;
 
+pub(super) use create::make;
+
 use axum::extract::State;
 use openapi::Upid;
 use openapi::answer::{ErrorBody, GuestRow};

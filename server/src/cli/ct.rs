@@ -3,6 +3,8 @@
 mod exec;
 mod settings;
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 use openapi::Vmid;
 use serde_json::Value;
@@ -74,6 +76,16 @@ pub enum Ct {
     },
     /// Show a container's settings, or change them.
     Config(Config),
+    /// Show the OCI bundle that a container's next start would use.
+    Bundle {
+        vmid: Vmid,
+        /// List which setting puts what there, and why, instead.
+        #[arg(long)]
+        explain: bool,
+        /// With the limits, which a start sets on the cgroup above the container's.
+        #[arg(long, conflicts_with = "explain")]
+        limits: bool,
+    },
     /// Remove a container and its volumes.
     Destroy {
         vmid: Vmid,
@@ -109,6 +121,9 @@ pub struct Create {
     /// Print the task's UPID and do not wait for its end.
     #[arg(long)]
     detach: bool,
+    /// Take the settings from the config.json of an OCI bundle; those of the command line count more.
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
     vmid: Vmid,
     /// Template, backup or image, say local:vztmpl/debian-13.tar.zst.
     ostemplate: String,
@@ -143,8 +158,15 @@ pub async fn run(target: &Target, command: &Ct) -> Result<(), ClientError> {
             let mut form = settings(&create.settings)?;
             form.push(("vmid".to_owned(), create.vmid.to_string()));
             form.push(("ostemplate".to_owned(), create.ostemplate.clone()));
+            let path = match &create.bundle {
+                Some(file) => {
+                    form.push(("bundle".to_owned(), fs_err::read_to_string(file)?));
+                    target.oci("/containers")
+                }
+                None => target.guests(),
+            };
             let client = client()?;
-            let answer = client.post(&target.guests(), &form).await?;
+            let answer = client.post(&path, &form).await?;
             finish(&client, target, &answer, create.detach).await
         }
         Ct::Start { vmid, how } => act(target, &on(*vmid, "/status/start"), &[], *how).await,
@@ -167,6 +189,15 @@ pub async fn run(target: &Target, command: &Ct) -> Result<(), ClientError> {
             let path = target.oci(&format!("/containers/{vmid}/logs"));
             let query = [("limit".to_owned(), lines.to_string())];
             logs(&client()?.get(&path, &query).await?, target.format())
+        }
+        Ct::Bundle { vmid, explain, limits } => {
+            let path = target.oci(&format!("/containers/{vmid}/bundle"));
+            let query = flags(&[("explain", *explain), ("limits", *limits)]);
+            let answer = client()?.get(&path, &query).await?;
+            match (explain, target.format()) {
+                (true, Format::Text) => explained(&answer),
+                (false, Format::Text) | (_, Format::Json) => Ok(show::print_json(&answer)?),
+            }
         }
         Ct::Config(config) => self::config(target, config).await,
         Ct::Destroy { vmid, force, purge, destroy_unreferenced_disks, how } => {
@@ -231,6 +262,21 @@ fn object(object: &Value, format: Format) -> Result<(), ClientError> {
         Format::Json => show::print_json(object)?,
     }
     Ok(())
+}
+
+/// What is long is cut: `--format json` has all of it.
+fn explained(rows: &Value) -> Result<(), ClientError> {
+    const MOST: usize = 40;
+    let short = |text: String| match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    };
+    let cells = |row: &Value| {
+        let word = |key| show::word(row.get(key));
+        vec![word("key"), word("path"), short(word("value")), word("why")]
+    };
+    let rows: Vec<_> = show::rows(rows).iter().map(cells).collect();
+    Ok(show::print(&show::table(&["Key", "Path", "Value", "Why"], &rows))?)
 }
 
 fn logs(lines: &Value, format: Format) -> Result<(), ClientError> {

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use openapi::{AuthId, StorageId, Upid, Vmid, VolumeId};
+use pve_integration::bundle::Warning;
 use pve_integration::ct_config::{ConfigError, ContainerConfig, Locked};
 use pve_integration::firewall;
 use pve_integration::oci_config::OciConfig;
+use pve_integration::oci_image::{self, Said};
 use tokio_util::sync::CancellationToken;
 
 use super::journal::{Journal, Worker};
@@ -182,6 +184,12 @@ impl Guests {
         let vmid = plan.vmid;
         let task_log = log.clone();
         let (filling, template) = (plan.filling.clone(), plan.archive.to_string());
+        let bundle = plan.bundle.clone();
+        if let Some(bundle) = &bundle {
+            let line = |said: &Warning| format!("bundle: {}: {}", said.key, said.reason);
+            bundle.notes.iter().for_each(|note| log.line(line(note)));
+            bundle.warnings.iter().for_each(|warning| log.warn(line(warning)));
+        }
         let (archive, mut config) =
             self.blocking(move |guests| guests.allocate(&plan, &task_log)).await?;
         let what = self.blocking(move |_| filling.unpacking(archive)).await?;
@@ -199,16 +207,23 @@ impl Guests {
             journal.write(&root, vmid)
         };
         let unpacked = self.0.monitor.unpack(vmid, &what, log, cancel, note).await?;
-        if let Some(image) = &unpacked.image {
-            let said = image.apply(&mut config).map_err(|err| GuestError::die(err.to_string()))?;
-            said.lines.into_iter().for_each(|line| log.line(line));
-            said.warnings.into_iter().for_each(|line| log.warn(line));
-        }
+        let said = match (&unpacked.image, &bundle) {
+            // It says more than its image's config does, and what it leaves out was left out there.
+            (_, Some(_)) => oci_image::complete_application(&mut config),
+            (Some(image), None) => image.apply(&mut config),
+            (None, None) => Ok(Said::default()),
+        };
+        let said = said.map_err(|err| GuestError::die(err.to_string()))?;
+        said.lines.into_iter().for_each(|line| log.line(line));
+        said.warnings.into_iter().for_each(|line| log.warn(line));
         let digest = unpacked.image.as_ref().map(|image| image.digest.clone());
         unpacked.complete(&mut config);
         Plan::finish(&mut config, vmid);
         let mut oci = OciConfig::default();
         oci.set_image(&template, digest.as_deref());
+        for (key, value) in bundle.iter().flat_map(|bundle| &bundle.oci) {
+            oci.add(key, value);
+        }
         self.blocking(move |guests| guests.finish(vmid, config, oci)).await
     }
 

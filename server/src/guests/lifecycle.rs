@@ -306,7 +306,7 @@ impl Guests {
     }
 }
 
-fn check_quota(config: &ContainerConfig) -> Result<(), GuestError> {
+pub(super) fn check_quota(config: &ContainerConfig) -> Result<(), GuestError> {
     if !config.unprivileged() {
         return Ok(());
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use openapi::{StorageId, Vmid, VolumeId};
-use pve_integration::bundle::Setting;
+use pve_integration::bundle::{Reversed, Setting};
 use pve_integration::ct_config::ContainerConfig;
 use serde_json::{Map, Value};
 
@@ -37,6 +37,8 @@ pub(crate) struct Plan {
     /// A pool that is there.
     pub(crate) pool: Option<String>,
     pub(crate) filling: Filling,
+    /// What was said of the bundle that it is made from.
+    pub(crate) bundle: Option<Reversed>,
 }
 
 impl Plan {
@@ -90,7 +92,23 @@ impl Plan {
             start: flag("start"),
             pool: given("pool"),
             filling: Filling::from_params(params),
+            bundle: None,
         })
+    }
+
+    /// Its keys are parameters by now.
+    pub(crate) fn take_bundle(&mut self, bundle: Option<Reversed>) -> Result<(), GuestError> {
+        let Some(bundle) = bundle else { return Ok(()) };
+        bundle.add_raw(&mut self.config);
+        if bundle.readonly {
+            for rootfs in self.disks.iter_mut().filter(|disk| disk.key == "rootfs") {
+                if !rootfs.value.contains(",ro=") {
+                    *rootfs = Disk::parse(rootfs.key.clone(), format!("{},ro=1", rootfs.value))?;
+                }
+            }
+        }
+        self.bundle = Some(bundle);
+        Ok(())
     }
 
     /// Every storage of a volume.

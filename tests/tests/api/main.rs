@@ -8,6 +8,7 @@ mod attackers;
 mod backup;
 mod backup_jobs;
 mod bulk;
+mod bundle;
 mod changes;
 mod cluster;
 mod command_line;

@@ -88,6 +88,51 @@ fn settings_are_shown_and_changed() {
 }
 
 #[test]
+fn a_bundle_is_shown_and_explained() {
+    let daemon = daemon();
+    let document = json(&call(&daemon, &["ct", "bundle", "100"]));
+    assert_eq!(document, daemon.get("/nodes/pve1/oci/containers/100/bundle").data());
+    assert_eq!(document["hostname"], "web");
+
+    let table = done(&call(&daemon, &["ct", "bundle", "100", "--explain"]));
+    let cells = |line: &str| {
+        line.split("  ")
+            .map(str::trim)
+            .filter(|cell| !cell.is_empty())
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(cells(table.lines().next().unwrap()), ["Key", "Path", "Value", "Why"]);
+    let row = table.lines().map(cells).find(|row| row[0] == "hostname").unwrap();
+    assert_eq!(row[..3], ["hostname", "hostname", "web"]);
+    let rows = json(&call(&daemon, &["ct", "--format", "json", "bundle", "100", "--explain"]));
+    assert!(rows.as_array().unwrap().iter().any(|row| row["path"] == "root.path"), "{rows}");
+
+    fails(&call(&daemon, &["ct", "bundle", "101"]), 1, "101.conf' does not exist");
+}
+
+#[test]
+fn a_bundle_is_what_a_container_is_made_of() {
+    let daemon = daemon();
+    let file = daemon.root().join("config.json");
+    let create = |file: &std::path::Path| {
+        let words =
+            ["ct", "create", "--bundle", file.to_str().unwrap(), "101", "local:vztmpl/none.tar"];
+        call(&daemon, &words)
+    };
+    fails(&create(&file), 1, "config.json");
+    fs_err::write(&file, "{}").unwrap();
+    fails(&create(&file), 1, "bundle: process.args: names no program");
+    let document = r#"{"ociVersion": "1.0.2", "root": {"path": "rootfs"}, "domainname": "x",
+        "process": {"user": {"uid": 0, "gid": 0}, "args": ["/bin/app"], "cwd": "/"}}"#;
+    fs_err::write(&file, document).unwrap();
+    let output = create(&file);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("bundle: domainname: "), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).contains("none.tar' does not exist"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn a_refusal_is_one_line_in_the_api_s_words() {
     let daemon = daemon();
     fails(

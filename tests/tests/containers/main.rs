@@ -4,6 +4,7 @@
 
 mod alike;
 mod backup;
+mod bundle;
 mod changes;
 mod clients;
 mod console;

@@ -4,6 +4,7 @@
 use axum::extract::State;
 use openapi::answer::ErrorBody;
 use openapi::{Privilege, Upid, Vmid};
+use pve_integration::bundle::Reversed;
 use pve_integration::storage::ContentType;
 use serde_json::{Map, Value};
 
@@ -29,8 +30,18 @@ pub(super) async fn create(
     _: LocalNode,
     AllParams(params): AllParams,
 ) -> Result<Data<Upid>, ApiError> {
-    let rules = datacenter::read(&app);
-    let params = datacenter::applied(&rules, &params);
+    make(&app, caller, &params, None).await
+}
+
+/// Of checked parameters, and of what a bundle says beside them.
+pub(in crate::api) async fn make(
+    app: &App,
+    caller: Caller,
+    params: &Map<String, Value>,
+    bundle: Option<Reversed>,
+) -> Result<Data<Upid>, ApiError> {
+    let rules = datacenter::read(app);
+    let params = datacenter::applied(&rules, params);
     let text = |name: &str| params.get(name).and_then(|value| value.as_str());
     let flag = |name: &str| params.get(name).and_then(|value| value.as_u64()).map(|on| on == 1);
     let (vmid, is_restore) = (vmid(&params)?, flag("restore") == Some(true));
@@ -70,15 +81,19 @@ pub(super) async fn create(
         unprivileged: unprivileged.unwrap_or(false),
     };
     rights.require_changes(changes)?;
+    bundle.as_ref().map_or(Ok(()), |bundle| rights.require_bundle(bundle))?;
     if let Some(tags) = given.set.get("tags") {
-        require_tags(&app, &caller, &rules, "", tags).await?;
+        require_tags(app, &caller, &rules, "", tags).await?;
     }
     let archive = Archive::named(text("ostemplate").unwrap_or_default());
     let content = if is_restore { ContentType::Backup } else { ContentType::Vztmpl };
     let storages = app.storages()?;
     rights.require_archive(&storages, &archive, content)?;
     let mut plan = Plan::new(&params, app.guests().cgroup_v2())?;
-    let by_pct = app.guests().makes_by_pct(&plan, is_restore, overwrite).await?;
+    let from_bundle = bundle.is_some();
+    plan.take_bundle(bundle)?;
+    // `pct` has no words for much of a bundle.
+    let by_pct = !from_bundle && app.guests().makes_by_pct(&plan, is_restore, overwrite).await?;
     for storage in plan.storages() {
         match by_pct {
             true => app.guests().check_rootdir(storage.clone()).await?,

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use openapi::{Privilege, Vmid, VolumeId};
+use pve_integration::bundle::Reversed;
 use pve_integration::ct_config::ContainerConfig;
 use pve_integration::storage::{ContentType, StorageConfig, VolumeName};
 
@@ -119,6 +120,18 @@ impl Rights<'_> {
             self.require_key(key, Some(value), &changes)?;
         }
         changes.delete.iter().try_for_each(|key| self.require_key(key, None, &changes))
+    }
+
+    /// Of a bundle, what is no parameter.
+    pub(super) fn require_bundle(&self, bundle: &Reversed) -> Result<(), ApiError> {
+        if let Some(key) = bundle.for_root().next() {
+            let what = format!("'{key}' of a bundle is only allowed for root@pam");
+            self.caller.require_root(&what)?;
+        }
+        if bundle.raw.is_empty() && bundle.oci.is_empty() {
+            return Ok(());
+        }
+        self.require(Privilege::VmConfigOptions)
     }
 
     /// `new` is `None` for a key that goes.
