@@ -219,8 +219,8 @@ fn entry(mount: &Mount, made: &mut Reversed) {
     let source = if mount.source.is_empty() { "none" } else { &mount.source };
     let options = if options.is_empty() { "defaults".to_owned() } else { options.join(",") };
     let fields = [source, inside, kind, &options].map(escape);
-    if fields.iter().any(|field| field.chars().any(char::is_control)) {
-        return made.warn(&path, "holds a control character, which no config can");
+    if fields.iter().any(|field| field.contains(|c: char| c.is_control() || c.is_whitespace())) {
+        return made.warn(&path, "holds a character that no line of fstab can");
     }
     made.raw("lxc.mount.entry", format!("{} 0 0", fields.join(" ")));
 }

@@ -21,6 +21,9 @@ pub(super) fn of(document: &mut Document, made: &mut Reversed) -> Result<(), Rev
     limits(document, made);
     sysctls(document, made);
     if let Some(label) = document.text("/process/selinuxLabel").filter(|label| !label.is_empty()) {
+        if label.contains(char::is_control) || label.trim() != label {
+            return Err(wrong("process.selinuxLabel", "is nothing that a config can hold"));
+        }
         made.raw("lxc.selinux.context", label);
     }
     Ok(())
@@ -53,8 +56,8 @@ fn env(document: &mut Document, application: bool, made: &mut Reversed) {
     let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
     let mut kept: Vec<String> = Vec::new();
     for variable in given {
-        // Names end where PVE's end, and values have no second line.
-        if !is_value("env", &variable) {
+        // Names end where PVE's end, and values have no second line and no blanks at their end.
+        if !is_value("env", &variable) || variable.trim_end() != variable {
             let name = name(&variable).escape_default().to_string();
             made.warn("process.env", format!("'{name}' is no variable that PVE's config takes"));
             continue;

@@ -173,7 +173,7 @@ fn unified(document: &mut Document, made: &mut Reversed) {
             _ => {
                 let plain = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '_' | '-' | '.');
                 if file.chars().all(plain) && !value.contains(|c: char| c.is_control()) {
-                    made.raw(&format!("lxc.cgroup2.{file}"), value);
+                    made.raw(&format!("lxc.cgroup2.{file}"), value.trim());
                 } else {
                     let file = file.escape_default().to_string();
                     made.warn(
