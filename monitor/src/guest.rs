@@ -41,7 +41,6 @@ impl Guest {
         pve_integration::lxc::monitor_cgroup(&self.limit_cgroup())
     }
 
-
     /// Its first process, as its supervisor says it is. By the time the number is used it may be another's:
     /// whoever opened something by it asks once more.
     pub(crate) fn init(&self) -> Result<Pid> {
