@@ -51,6 +51,7 @@ pub use keys::list as key_list;
 pub use limits::{Setting, settings};
 pub use nodes::{Node, NodeKind};
 pub use reverse::{ReverseError, Reversed, reverse};
+pub(crate) use rlimits::sysctl_namespace;
 pub use stop_signal::stop_signal;
 pub use surroundings::{
     DeviceError, OwnedNode, Surroundings, SurroundingsError, device_nodes, rootfs_path,

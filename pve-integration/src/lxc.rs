@@ -6,20 +6,21 @@
 //! the files that LXC's package includes, which differ between versions; and no hook script of PVE's
 //! is called, as there is none where PVE is not.
 
+pub mod from_bundle;
 mod installed;
 mod lines;
 mod mounts;
 mod network;
+mod pieces;
 mod resources;
 mod seccomp;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
-use oci_spec::runtime::{Linux, Process, Spec};
+use oci_spec::runtime::{Linux, Spec};
 
 use crate::bundle::{self, BundleError, Guest, Warning, keys, wrong};
 use crate::ct_config::{Features, Section};
@@ -142,15 +143,13 @@ impl Writer<'_> {
     }
 
     fn confinement(&mut self, spec: &Spec) -> Result<Option<String>, BundleError> {
-        self.capabilities(spec)?;
+        let process = spec.process().as_ref();
+        let sets = process.and_then(|process| process.capabilities().as_ref());
+        let kept = sets.and_then(|sets| sets.bounding().as_ref());
+        pieces::capabilities(&mut self.lines, kept)?;
         self.apparmor()?;
         let Some(linux) = linux(spec) else { return Ok(None) };
-        for (kind, maps) in [("u", linux.uid_mappings()), ("g", linux.gid_mappings())] {
-            for map in maps.iter().flatten() {
-                let (inside, outside, size) = (map.container_id(), map.host_id(), map.size());
-                self.lines.put("lxc.idmap", &format!("{kind} {inside} {outside} {size}"))?;
-            }
-        }
+        pieces::id_maps(&mut self.lines, linux)?;
         if self.has_raw("lxc.seccomp.profile") {
             if !self.guest.policy.deny_syscalls.is_empty() {
                 let (key, what) = (
@@ -166,29 +165,6 @@ impl Writer<'_> {
         };
         self.lines.path("lxc.seccomp.profile", self.files.seccomp)?;
         Ok(Some(profile))
-    }
-
-    /// LXC takes what to keep or what to drop, not both, and includes may have said either.
-    fn capabilities(&mut self, spec: &Spec) -> Result<(), BundleError> {
-        self.lines.clear("lxc.cap.drop");
-        self.lines.clear("lxc.cap.keep");
-        let process = spec.process().as_ref();
-        let sets = process.and_then(|process| process.capabilities().as_ref());
-        let Some(kept) = sets.and_then(|sets| sets.bounding().as_ref()) else { return Ok(()) };
-        let kept: BTreeSet<String> =
-            kept.iter().map(|capability| bare(&capability.to_string())).collect();
-        let all = bundle::capability_names().map(bare);
-        let dropped: Vec<String> = all.filter(|name| !kept.contains(name)).collect();
-        if dropped.is_empty() {
-            Ok(())
-        } else if kept.is_empty() {
-            self.lines.put("lxc.cap.keep", "none")
-        } else if dropped.len() < kept.len() {
-            self.lines.put("lxc.cap.drop", &dropped.join(" "))
-        } else {
-            let kept: Vec<_> = kept.into_iter().collect();
-            self.lines.put("lxc.cap.keep", &kept.join(" "))
-        }
     }
 
     /// `make_apparmor_config` of PVE. Without AppArmor in the kernel there is nothing to allow either.
@@ -251,28 +227,8 @@ impl Writer<'_> {
             self.lines.put("lxc.environment", line)?;
         }
         let shifted = linux(spec).is_some_and(|linux| linux.uid_mappings().is_some());
-        self.user(process, shifted)?;
-        self.lines.path("lxc.init.cwd", process.cwd())?;
-        if process.no_new_privileges() == Some(true) {
-            self.lines.put("lxc.no_new_privs", "1")?;
-        }
+        self.warnings.extend(pieces::identity(&mut self.lines, process, shifted)?);
         Ok(())
-    }
-
-    fn user(&mut self, process: &Process, shifted: bool) -> Result<(), BundleError> {
-        let user = process.user();
-        self.lines.put("lxc.init.uid", &user.uid().to_string())?;
-        self.lines.put("lxc.init.gid", &user.gid().to_string())?;
-        let groups = user.additional_gids().iter().flatten();
-        let groups = groups.map(u32::to_string).collect::<Vec<_>>().join(",");
-        if groups.is_empty() {
-            return Ok(());
-        }
-        if shifted {
-            let reason = "LXC before 7 gives an unprivileged container none";
-            self.warnings.push(Warning::new("lxc.init.groups", reason));
-        }
-        self.lines.put("lxc.init.groups", &groups)
     }
 
     /// Both are about what LXC alone sees at the end. A reboot from inside ends `lxc-start` too, as
@@ -289,8 +245,7 @@ impl Writer<'_> {
         let oom = oom.ok_or_else(|| wrong("lxc.hook.stop", "the run directory is not UTF-8"))?;
         let copy = format!("cat {} >{}", shell_words::quote(&events), shell_words::quote(oom));
         self.lines.put("lxc.hook.stop", &format!("sh -c {}", shell_words::quote(&copy)))?;
-        let no_reboot = r#"sh -c 'test "$LXC_TARGET" != reboot'"#;
-        self.lines.put("lxc.hook.post-stop", no_reboot)
+        self.lines.put("lxc.hook.post-stop", pieces::NO_REBOOT)
     }
 
     /// At the end, where they win, as with PVE; but for those that the lines above hold already.
@@ -319,10 +274,4 @@ pub fn monitor_cgroup(limit: &str) -> String {
 
 fn linux(spec: &Spec) -> Option<&Linux> {
     spec.linux().as_ref()
-}
-
-/// `CAP_SYS_ADMIN` or `SYS_ADMIN` is `sys_admin` to LXC.
-fn bare(name: &str) -> String {
-    let lower = name.to_ascii_lowercase();
-    lower.strip_prefix("cap_").unwrap_or(&lower).to_owned()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use oci_spec::runtime::LinuxNamespaceType;
 use serde_json::{Value, json};
 
 use super::{BundleError, wrong};
@@ -71,7 +72,7 @@ pub(super) fn sysctls(config: &Section) -> Result<BTreeMap<String, String>, Bund
     let mut all = BTreeMap::new();
     for (key, value) in config.lxc() {
         let Some(name) = key.strip_prefix("lxc.sysctl.") else { continue };
-        if !is_own_sysctl(name) {
+        if sysctl_namespace(name).is_none() {
             return Err(wrong(key, "is not the container's own"));
         }
         all.insert(name.to_owned(), value.clone());
@@ -79,8 +80,15 @@ pub(super) fn sysctls(config: &Section) -> Result<BTreeMap<String, String>, Bund
     Ok(all)
 }
 
-pub(super) fn is_own_sysctl(name: &str) -> bool {
-    ["net.", "fs.mqueue."].iter().any(|prefix| name.starts_with(prefix)) || IPC.contains(&name)
+/// Whose it is, unless it is the whole machine's.
+pub(crate) fn sysctl_namespace(name: &str) -> Option<LinuxNamespaceType> {
+    if name.starts_with("net.") {
+        Some(LinuxNamespaceType::Network)
+    } else if name.starts_with("fs.mqueue.") || IPC.contains(&name) {
+        Some(LinuxNamespaceType::Ipc)
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use oci_spec::runtime::{Mount, Spec};
 
 use super::Installed;
 use super::lines::{Lines, field};
+use super::pieces;
 use crate::bundle::BundleError;
 
 /// LXC makes these itself: a tmpfs on /dev with the usual nodes, and a devpts by `lxc.pty.max`.
@@ -44,19 +45,13 @@ pub(super) fn write(
     }
     for path in readonly.iter().filter(|path| !MIXED.contains(&path.as_str())) {
         if installed.is_folder(path).is_some() {
-            let path = field(path.trim_start_matches('/'));
-            // Once more what is there already.
-            lines.put("lxc.mount.entry", &format!("{path} {path} none bind,ro,relative 0 0"))?;
+            pieces::read_only(lines, path)?;
         }
     }
     for path in &masked {
-        let target = field(path.trim_start_matches('/'));
-        let entry = match installed.is_folder(path) {
-            Some(true) => format!("tmpfs {target} tmpfs ro 0 0"),
-            Some(false) => format!("/dev/null {target} none bind 0 0"),
-            None => continue,
-        };
-        lines.put("lxc.mount.entry", &entry)?;
+        if let Some(is_folder) = installed.is_folder(path) {
+            pieces::masked(lines, path, is_folder)?;
+        }
     }
     Ok(())
 }

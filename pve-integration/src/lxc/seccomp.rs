@@ -15,11 +15,11 @@ pub(super) fn profile(seccomp: &LinuxSeccomp) -> Result<String, BundleError> {
         LinuxSeccompAction::ScmpActErrno => {
             format!("allowlist errno {}", seccomp.default_errno_ret().unwrap_or(1))
         }
-        other @ (LinuxSeccompAction::ScmpActKill
+        LinuxSeccompAction::ScmpActKill
         | LinuxSeccompAction::ScmpActKillThread
-        | LinuxSeccompAction::ScmpActKillProcess
-        | LinuxSeccompAction::ScmpActTrap
-        | LinuxSeccompAction::ScmpActNotify
+        | LinuxSeccompAction::ScmpActKillProcess => "allowlist kill".to_owned(),
+        LinuxSeccompAction::ScmpActTrap => "allowlist trap".to_owned(),
+        other @ (LinuxSeccompAction::ScmpActNotify
         | LinuxSeccompAction::ScmpActTrace
         | LinuxSeccompAction::ScmpActLog) => {
             return Err(wrong(KEY, format!("LXC's runtime has no default {other:?}")));

@@ -146,7 +146,7 @@ fn sysctls(document: &mut Document, made: &mut Reversed) {
         let value = value.as_str().unwrap_or_default();
         let key = format!("lxc.sysctl.{name}");
         let plain = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '_' | '-' | '.');
-        if rlimits::is_own_sysctl(&name)
+        if rlimits::sysctl_namespace(&name).is_some()
             && name.chars().all(plain)
             && !value.contains(|c: char| c.is_control() && c != '\t')
         {
