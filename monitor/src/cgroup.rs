@@ -39,8 +39,12 @@ pub(crate) struct Cgroup {
 impl Cgroup {
     /// As mounted in our namespace, so after [`crate::namespace::enter`].
     pub(crate) fn of(guest: &Guest) -> io::Result<Self> {
-        let (limit, inner) = (guest.limit_cgroup(), guest.root.guest_cgroup(guest.vmid));
-        let monitor = guest.monitor_cgroup();
+        let inner = guest.root.guest_cgroup(guest.vmid);
+        Self::at(guest.limit_cgroup(), inner, guest.monitor_cgroup())
+    }
+
+    /// By their paths below the mounts: limits, processes, `lxc-start`.
+    pub(crate) fn at(limit: String, inner: String, monitor: String) -> io::Result<Self> {
         let mount = Path::new(MOUNT);
         if is_cgroup2(mount) {
             return Ok(Self {
@@ -82,22 +86,39 @@ impl Cgroup {
             pass_controllers(&dir);
         }
         limits.iter().try_for_each(|setting| {
-            let Setting { controller, file, value } = setting;
-            let failed =
-                |source| Error::Limit { file: file.to_string(), value: value.clone(), source };
-            let top = self.hierarchy(controller).cloned().unwrap_or_default();
-            let path = top.join(&self.limit).join(&**file);
-            // Not made where it is not: in a cgroup that is the kernel's answer anyway.
-            let opened = std::fs::OpenOptions::new().write(true).open(path);
-            match opened.and_then(|mut file| file.write_all(value.as_bytes())) {
+            let Setting { file, value, .. } = setting;
+            match self.set(setting) {
                 // As where the controller is missing: the container starts, and the task says so.
                 Err(err) if err.kind() == io::ErrorKind::NotFound => {
                     warn(file, "this host has no such limit");
                     Ok(())
                 }
-                written => written.map_err(failed),
+                written => written.map_err(|source| Error::Limit {
+                    file: file.to_string(),
+                    value: value.clone(),
+                    source,
+                }),
             }
         })
+    }
+
+    pub(crate) fn set(&self, setting: &Setting) -> io::Result<()> {
+        let top = self.hierarchy(&setting.controller).cloned().unwrap_or_default();
+        let path = top.join(&self.limit).join(&*setting.file);
+        // Not made where it is not: in a cgroup that is the kernel's answer anyway.
+        let mut file = std::fs::OpenOptions::new().write(true).open(path)?;
+        file.write_all(setting.value.as_bytes())
+    }
+
+    /// All that are in it or below it.
+    pub(crate) fn processes(&self) -> io::Result<Vec<Pid>> {
+        let Some(mount) = self.mounts.first() else { return Ok(Vec::new()) };
+        let mut pids = Vec::new();
+        for dir in tree(&mount.join(&self.limit))? {
+            pids.extend(processes(&dir)?);
+        }
+        pids.sort_unstable_by_key(|pid| pid.as_raw_nonzero());
+        Ok(pids)
     }
 
     fn hierarchy(&self, controller: &str) -> Option<&PathBuf> {

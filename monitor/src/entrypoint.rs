@@ -10,6 +10,17 @@ use rustix::io::Errno;
 use crate::error::{Error, Result};
 
 pub(crate) fn check(rootfs: BorrowedFd<'_>, process: &Process) -> Result<()> {
+    find(rootfs, process).map_err(|refused| Error::Entrypoint(refused.what))
+}
+
+/// What is wrong with a program, and as which error of the kernel's that counts.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) what: String,
+    pub(crate) errno: Errno,
+}
+
+pub(crate) fn find(rootfs: BorrowedFd<'_>, process: &Process) -> std::result::Result<(), Refused> {
     let Some(program) = process.args().as_ref().and_then(|args| args.first()) else {
         return Ok(());
     };
@@ -22,19 +33,18 @@ pub(crate) fn check(rootfs: BorrowedFd<'_>, process: &Process) -> Result<()> {
         places.find_map(|folder| Some(at(folder)).filter(|found| *found == Found::Program))
     }
     .unwrap_or(Found::Nothing);
-    match found {
-        Found::Program => Ok(()),
+    let (what, errno) = match found {
+        Found::Program => return Ok(()),
         Found::Other => {
-            Err(Error::Entrypoint(format!("the path `{program}` exists but it is not executable")))
+            (format!("the path `{program}` exists but it is not executable"), Errno::ACCESS)
         }
-        Found::Special => {
-            Err(Error::Entrypoint(format!("the path `{program}` is not a regular file")))
-        }
+        Found::Special => (format!("the path `{program}` is not a regular file"), Errno::ACCESS),
         Found::Nothing => {
             let where_to = if program.contains('/') { "" } else { " in $PATH" };
-            Err(Error::Entrypoint(format!("executable file `{program}` not found{where_to}")))
+            (format!("executable file `{program}` not found{where_to}"), Errno::NOENT)
         }
-    }
+    };
+    Err(Refused { what, errno })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! parent, hold its output, and hear how it goes over the fifo that LXC has for `lxc-monitord`.
 
 mod life;
-mod log;
+pub(crate) mod log;
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -81,17 +81,8 @@ struct News {
 
 impl News {
     fn of(guest: &Guest) -> Result<Self> {
-        let what = "cannot listen to LXC";
-        fs_err::create_dir_all(notify::RUN)?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let host = rustix::fs::open(notify::RUN, flags, Mode::empty()).during(what)?;
-        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        mount("lxcri", notify::RUN, "tmpfs", flags, c"size=1m,mode=700").during(what)?;
-        let path = guest.root.lxc_path();
-        if let Some(folder) = notify::fifo_path(&path).parent() {
-            fs_err::create_dir_all(folder)?;
-        }
-        Ok(Self { inbox: Inbox::make(&path).during(what)?, host })
+        let (inbox, host) = listen(&guest.root.lxc_path())?;
+        Ok(Self { inbox, host })
     }
 
     /// Pass it on to `lxc-monitord`. That it cannot be told changes nothing for the container.
@@ -169,7 +160,7 @@ impl Watch<'_> {
                     Message::State(State::Running) if !*told => {
                         life.runs(self.guest);
                         if life.debug {
-                            log::tell_all(self.guest);
+                            log::tell_all(&log::path(self.guest));
                         }
                         run::say_running(life.init())?;
                         *told = true;
@@ -200,9 +191,9 @@ impl Watch<'_> {
             Some(status) if life.ran => Ok(status),
             Some(_) | None => {
                 if life.debug {
-                    log::tell_all(self.guest);
+                    log::tell_all(&log::path(self.guest));
                 }
-                Err(Error::Lxc(log::first_error(self.guest)))
+                Err(Error::Lxc(log::first_error(&log::path(self.guest))))
             }
         }
     }
@@ -239,7 +230,7 @@ impl Watch<'_> {
         let Began { epoch, instant } = life.began;
         let oom = self.guest.root.guest_run(self.guest.vmid).join(OOM);
         let failed = status.code().is_some_and(|code| code != 0);
-        let error = if failed { log::exec_failure(self.guest) } else { None };
+        let error = if failed { log::exec_failure(&log::path(self.guest)) } else { None };
         if let Some(line) = &error {
             warn("entrypoint", line);
         }
@@ -256,14 +247,39 @@ impl Watch<'_> {
     }
 }
 
+/// Cover `/run/lxc` in our mount namespace, which nobody else sees: what `lxc-start` says of containers
+/// at `lxcpath` comes to us. The second one is the host's own folder.
+pub(crate) fn listen(lxcpath: &Path) -> Result<(Inbox, OwnedFd)> {
+    let what = "cannot listen to LXC";
+    fs_err::create_dir_all(notify::RUN)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let host = rustix::fs::open(notify::RUN, flags, Mode::empty()).during(what)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("lxcri", notify::RUN, "tmpfs", flags, c"size=1m,mode=700").during(what)?;
+    if let Some(folder) = notify::fifo_path(lxcpath).parent() {
+        fs_err::create_dir_all(folder)?;
+    }
+    Ok((Inbox::make(lxcpath).during(what)?, host))
+}
+
 /// In the child: what is ours and not LXC's is undone, then it is `lxc-start`. A `parent` that ends
-/// takes it along, as nobody would clean up after it.
-pub(crate) fn become_lxc_start(parent: i32, program: &Path, arguments: &[OsString]) -> Result<()> {
+/// takes it along, as nobody would clean up after it. With `terminal`, that is its standard input.
+pub(crate) fn become_lxc_start(
+    parent: i32,
+    terminal: bool,
+    program: &Path,
+    arguments: &[OsString],
+) -> Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .during("cannot die with the monitor")?;
     let now = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
     if now != parent {
         return Err(Error::Lxc("the monitor has ended".to_owned()));
+    }
+    if terminal {
+        let what = "cannot give LXC its terminal";
+        rustix::process::setsid().during(what)?;
+        rustix::process::ioctl_tiocsctty(std::io::stdin()).during(what)?;
     }
     // Blocked here, they would be blocked in the container's init.
     SigSet::all().thread_unblock().during("cannot unblock signals")?;

@@ -136,10 +136,18 @@ enum Verb {
     LxcChild {
         #[arg(long)]
         parent: i32,
+        #[arg(long)]
+        terminal: bool,
         program: PathBuf,
         #[arg(last = true)]
         arguments: Vec<OsString>,
     },
+    #[cfg(feature = "crun")]
+    #[command(name = crun::oci::KEEPER, hide = true)]
+    LxcKeeper(crun::oci::KeeperOrders),
+    #[cfg(feature = "crun")]
+    #[command(name = crun::oci::ENTRANCE, hide = true)]
+    LxcEntrance(crun::oci::EntranceOrders),
     #[command(name = id_mapped::CHILD, hide = true)]
     UserNamespaceChild,
     #[command(name = setup::CHILD, hide = true)]
@@ -193,9 +201,13 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
                 Some(program) => lxc::run(&guest, &program)?,
             }
         }
-        Some(Verb::LxcChild { parent, program, arguments }) => {
-            lxc::become_lxc_start(parent, &program, &arguments)?;
+        Some(Verb::LxcChild { parent, terminal, program, arguments }) => {
+            lxc::become_lxc_start(parent, terminal, &program, &arguments)?;
         }
+        #[cfg(feature = "crun")]
+        Some(Verb::LxcKeeper(orders)) => return Ok(crun::oci::keep(&orders)),
+        #[cfg(feature = "crun")]
+        Some(Verb::LxcEntrance(orders)) => crun::oci::enter(&orders)?,
         Some(Verb::Net { guest, change }) => {
             net::change(&guest.check()?, &change)?;
         }

@@ -58,7 +58,7 @@ pub(crate) fn stand_apart() -> Result<SignalFd> {
 
 /// Children end, and `systemctl stop` and changes ask through a descriptor; a lost terminal means
 /// nothing to us.
-fn take_signals() -> Result<SignalFd> {
+pub(crate) fn take_signals() -> Result<SignalFd> {
     let mut mask = SigSet::empty();
     let known = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT, CHANGED];
     known.into_iter().for_each(|signal| mask.add(signal));

@@ -41,7 +41,7 @@ pub struct Global {
     /// As --log-level=debug.
     #[arg(long)]
     pub debug: bool,
-    /// Which runtime runs the bundle; auto is crun.
+    /// Which runtime runs a bundle: auto is crun where it can be used, else LXC. Later commands know.
     #[arg(long, value_name = "RUNTIME", value_enum, default_value_t)]
     pub runtime: Runtime,
     /// Who makes the container's cgroup.

@@ -110,7 +110,7 @@ fn main() -> ExitCode {
             told(run(options), verbose)
         }
         // Before anything is opened or started: the process goes on as another program.
-        Command::Oci(_) => told(oci::exec(&line.global, std::env::args_os().skip(1)), verbose),
+        Command::Oci(_) => told(oci::exec(std::env::args_os().skip(1)), verbose),
         Command::User { at, command } => told(access::user(&at, command), verbose),
         Command::Group { at, command } => told(access::group(&at, command), verbose),
         Command::Token { at, command } => told(access::token(&at, command), verbose),

@@ -2,11 +2,14 @@
 //! and `exec` stay with what they started until that ends, unless they are told not to.
 
 mod attend;
+mod choice;
+mod console;
 mod descriptors;
 mod error;
 mod launch;
 mod limits;
 mod log;
+mod lxc;
 mod process;
 mod show;
 mod spec;
@@ -21,9 +24,12 @@ use clap::Parser as _;
 use libcrun::{Runtime, Verbosity};
 use oci_verbs::{CgroupManager, CommandLine, Global, LogLevel, Verb};
 
+use choice::Chosen;
 use descriptors::Inherited;
 use error::{Error, Result};
 use log::Log;
+pub(crate) use lxc::keeper::{KEEPER, KeeperOrders, keep};
+pub(crate) use lxc::{ENTRANCE, EntranceOrders, enter};
 
 const STATE: &str = "proxmox-lxcri/oci";
 /// Hooks may do anything, and nobody but who calls us knows how long is too long.
@@ -34,6 +40,8 @@ struct Context {
     runtime: Runtime,
     log: Rc<Log>,
     inherited: Inherited,
+    /// Who is asked for.
+    asked: oci_verbs::Runtime,
 }
 
 pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
@@ -86,14 +94,43 @@ impl Context {
             LogLevel::Warning => Verbosity::Warnings(listener),
             LogLevel::Debug => Verbosity::Everything(listener),
         };
-        Ok(Self { runtime, log, inherited })
+        Ok(Self { runtime, log, inherited, asked: global.runtime })
+    }
+
+    fn lxc(&self) -> lxc::Verbs<'_> {
+        let state_root = &self.runtime.state_root;
+        lxc::Verbs { state_root, log: &self.log, preserved: self.inherited.count() }
+    }
+
+    /// For a new container. Whom a container has that is there already, it keeps.
+    fn choose(&self) -> Result<Chosen> {
+        let probe = || self.runtime.features().map(drop).map_err(|err| crate::one_line(&err));
+        let (chosen, reason) = choice::choose(self.asked, probe);
+        if let Some(reason) = reason {
+            self.log.tell(&reason);
+        }
+        if chosen == Chosen::Lxc && self.runtime.no_cgroup {
+            return Err(Error::NotWithLxc("no cgroup"));
+        }
+        Ok(chosen)
     }
 
     /// Gives the exit code.
     fn dispatch(&self, verb: &Verb) -> Result<u8> {
+        if let Some(code) = self.lxc().dispatch(verb)? {
+            return Ok(code);
+        }
         match verb {
-            Verb::Create(create) => launch::create(self, &create.bundle)?,
-            Verb::Run(run) => return launch::run(self, run),
+            Verb::Create(create) => match self.choose()? {
+                Chosen::Crun => launch::create(self, &create.bundle)?,
+                Chosen::Lxc => lxc::create(&self.lxc(), &create.bundle)?,
+            },
+            Verb::Run(run) => {
+                return match self.choose()? {
+                    Chosen::Crun => launch::run(self, run),
+                    Chosen::Lxc => lxc::run(&self.lxc(), run),
+                };
+            }
             Verb::Exec(exec) => return launch::exec(self, exec),
             Verb::Start(named) => self.runtime.start(named.id.as_str())?,
             Verb::State(named) => show::state(self, &named.id)?,
@@ -111,7 +148,10 @@ impl Context {
             Verb::Pause(named) => self.runtime.pause(named.id.as_str())?,
             Verb::Resume(named) => self.runtime.resume(named.id.as_str())?,
             Verb::Update(update) => limits::update(self, update)?,
-            Verb::Features => show::features(self)?,
+            Verb::Features => match self.choose()? {
+                Chosen::Crun => show::features(self)?,
+                Chosen::Lxc => lxc::features()?,
+            },
             Verb::Spec(spec) => spec::write(spec)?,
         }
         Ok(0)

@@ -1,28 +1,34 @@
 //! What LXC's own log says of a failure. Its lines are
 //! `lxc-start 100 20240101120000.000 ERROR    start - ../src/lxc/start.c:start:2197 - message`.
 
+use std::path::{Path, PathBuf};
+
 use crate::guest::{Guest, tell};
 
 const UNKNOWN: &str = "it does not say why";
 
 /// The first, from which the others follow.
-pub(super) fn first_error(guest: &Guest) -> String {
-    errors(&read(guest)).next().unwrap_or(UNKNOWN).to_owned()
+pub(crate) fn first_error(log: &Path) -> String {
+    errors(&read(log)).next().unwrap_or(UNKNOWN).to_owned()
 }
 
 /// The kernel refuses a program only after everything else has succeeded.
-pub(super) fn exec_failure(guest: &Guest) -> Option<String> {
-    let log = read(guest);
+pub(super) fn exec_failure(log: &Path) -> Option<String> {
+    let log = read(log);
     errors(&log).find(|line| line.contains("Failed to exec")).map(str::to_owned)
 }
 
 /// All of it so far.
-pub(super) fn tell_all(guest: &Guest) {
-    tell(&read(guest));
+pub(super) fn tell_all(log: &Path) {
+    tell(&read(log));
 }
 
-fn read(guest: &Guest) -> String {
-    let path = guest.root.guest_run(guest.vmid).join(super::LOG);
+/// Of a container of the daemon's.
+pub(super) fn path(guest: &Guest) -> PathBuf {
+    guest.root.guest_run(guest.vmid).join(super::LOG)
+}
+
+fn read(path: &Path) -> String {
     let bytes = fs_err::read(path).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
 }

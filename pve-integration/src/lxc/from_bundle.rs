@@ -32,6 +32,8 @@ pub struct Place<'a> {
     pub bundle: &'a Path,
     /// Where the seccomp profile will be.
     pub seccomp: &'a Path,
+    /// Where LXC says what went wrong.
+    pub log: &'a Path,
     /// Where its device nodes will be.
     pub devices: &'a Path,
     /// A command of the host's that holds the container back: LXC runs it when everything is there but
@@ -130,6 +132,8 @@ impl Writer<'_> {
 
     fn places(&mut self, rootfs: &Path, readonly: bool, cgroup: &str) -> Result<(), BundleError> {
         let lines = &mut self.lines;
+        lines.path("lxc.log.file", self.place.log)?;
+        lines.put("lxc.log.level", "ERROR")?;
         lines.put("lxc.cgroup.relative", "0")?;
         lines.put("lxc.cgroup.dir.monitor", &monitor_cgroup(cgroup))?;
         lines.put("lxc.cgroup.dir.container", cgroup)?;
@@ -248,11 +252,9 @@ impl Writer<'_> {
                 pieces::masked(&mut self.lines, path, kind == Kind::Folder)?;
             }
         }
-        match linux.rootfs_propagation().as_deref() {
-            Some("shared" | "rshared" | "unbindable" | "runbindable") => {
-                self.warn("linux.rootfsPropagation", "with LXC the root is a slave of the host's");
-            }
-            Some(_) | None => {}
+        let propagation = linux.rootfs_propagation().as_deref().unwrap_or("rprivate");
+        if !["private", "rprivate", "slave", "rslave"].contains(&propagation) {
+            self.warn("linux.rootfsPropagation", "with LXC the root is a slave of the host's");
         }
         self.sysctls(linux)?;
         Ok(nodes)

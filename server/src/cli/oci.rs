@@ -7,17 +7,10 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use oci_verbs::{Global, Runtime};
-
 use crate::programs::{MONITOR, find};
 
 #[derive(Debug, thiserror::Error)]
 pub enum OciError {
-    #[error(
-        "the runtime 'lxc' cannot run a bundle: what is missing is the conversion of a bundle into an \
-         LXC configuration; use --runtime crun"
-    )]
-    Lxc,
     #[error(
         "the container runtime is missing: {MONITOR} is neither beside this program nor in PATH; install the package proxmox-lxcri"
     )]
@@ -27,11 +20,7 @@ pub enum OciError {
 }
 
 /// Does not return unless it failed. `arguments` is the whole command line as it was given.
-pub fn exec(global: &Global, arguments: impl Iterator<Item = OsString>) -> Result<(), OciError> {
-    match global.runtime {
-        Runtime::Auto | Runtime::Crun => {}
-        Runtime::Lxc => return Err(OciError::Lxc),
-    }
+pub fn exec(arguments: impl Iterator<Item = OsString>) -> Result<(), OciError> {
     let path = find(MONITOR).ok_or(OciError::NoMonitor)?;
     let source = Command::new(&path).arg("oci").args(arguments).exec();
     Err(OciError::Exec { path, source })

@@ -3,89 +3,19 @@
 
 use std::io::{self, IsTerminal as _, Stdin};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::{Path, PathBuf};
 
-use fs_err as fs;
-use libcrun::{Pid, Stdio};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal as Named, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use oci_verbs::Io;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::process::{Signal, WaitStatus, kill_process};
+use rustix::process::{Pid, Signal, WaitStatus, kill_process};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustix_libc_wrappers::process::SignalExt as _;
 
-use super::descriptors::streams;
 use super::error::{Error, Result};
-use crate::crun::console::ConsoleSocket;
 use crate::error::During as _;
 use crate::run::reap;
-
-/// Where a process's terminal, if it has one, goes.
-pub(super) enum Console {
-    /// No terminal: our own standard streams.
-    None,
-    /// To the socket that the caller named.
-    Theirs(PathBuf),
-    /// To us, who show it.
-    Ours(ConsoleSocket, PrivateFolder),
-}
-
-impl Console {
-    pub(super) fn of(terminal: bool, detach: bool, io: &Io, state_root: &Path) -> Result<Self> {
-        match (&io.console_socket, terminal) {
-            (_, false) => Ok(Self::None),
-            (Some(path), true) => Ok(Self::Theirs(path.clone())),
-            (None, true) if detach => Err(Error::Terminal),
-            (None, true) => {
-                let folder = PrivateFolder::new(state_root)?;
-                Ok(Self::Ours(ConsoleSocket::bind(&folder.0)?, folder))
-            }
-        }
-    }
-
-    pub(super) fn stdio(&self) -> Result<Stdio> {
-        let console_socket = match self {
-            Self::None => None,
-            Self::Theirs(path) => Some(path.clone()),
-            Self::Ours(socket, _) => Some(socket.path().to_owned()),
-        };
-        Ok(Stdio { console_socket, ..streams()? })
-    }
-
-    /// The terminal's master, if it is for us.
-    pub(super) fn receive(self) -> Result<Option<OwnedFd>> {
-        match self {
-            Self::None | Self::Theirs(_) => Ok(None),
-            Self::Ours(socket, _folder) => Ok(Some(socket.receive()?)),
-        }
-    }
-}
-
-/// For the console's socket: nobody else may connect. No container's name begins with a dot.
-pub(super) struct PrivateFolder(PathBuf);
-
-impl PrivateFolder {
-    fn new(state_root: &Path) -> Result<Self> {
-        let path = state_root.join(format!(".console-{}", std::process::id()));
-        fs::create_dir_all(state_root)?;
-        match fs::remove_dir_all(&path) {
-            Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err.into()),
-            Ok(()) | Err(_) => {}
-        }
-        rustix::fs::mkdir(&path, Mode::RWXU).during("cannot make a folder for the console")?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for PrivateFolder {
-    fn drop(&mut self) {
-        // An empty folder that stays harms nobody.
-        fs::remove_dir_all(&self.0).ok();
-    }
-}
 
 /// From here on every signal waits to be passed on.
 pub(super) struct Attendant {
@@ -101,11 +31,16 @@ impl Attendant {
         Ok(Self { signals })
     }
 
-    /// Until the process ends, which must be our child; how it did.
-    pub(super) fn attend(&self, pid: Pid, console: Option<OwnedFd>) -> Result<WaitStatus> {
+    /// Until our child ends, and how it did. Signals go to `pid`: it, or whom it waits for.
+    pub(super) fn attend(
+        &self,
+        child: Pid,
+        pid: Pid,
+        console: Option<OwnedFd>,
+    ) -> Result<WaitStatus> {
         let mut screen = console.map(Screen::new).transpose()?;
         loop {
-            if let Some(ended) = reap(pid)? {
+            if let Some(ended) = reap(child)? {
                 if let Some(screen) = &mut screen {
                     screen.show_rest()?;
                 }
@@ -271,4 +206,18 @@ impl Drop for Screen {
             tcsetattr(&self.stdin, OptionalActions::Now, before).ok();
         }
     }
+}
+
+/// Whole or not at all, for somebody may wait for it.
+pub(super) fn write_pid_file(io: &Io, pid: Pid) -> Result<()> {
+    let Some(path) = &io.pid_file else { return Ok(()) };
+    let digits = pid.as_raw_nonzero().to_string();
+    Ok(pve_integration::atomic::write(path, 0o644, digits.as_bytes())?)
+}
+
+/// As a shell tells it.
+pub(super) fn exit_code(ended: WaitStatus) -> u8 {
+    let signal = ended.terminating_signal().map(|signal| 128 + signal);
+    let code = ended.exit_status().or(signal).unwrap_or(255);
+    u8::try_from(code).unwrap_or(255)
 }

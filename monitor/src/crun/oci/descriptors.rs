@@ -34,6 +34,11 @@ impl Inherited {
         }
     }
 
+    /// From 3 on.
+    pub(super) fn count(&self) -> u32 {
+        self.preserve
+    }
+
     pub(super) fn options(&self) -> Options {
         Options {
             preserve_fds: self.preserve,

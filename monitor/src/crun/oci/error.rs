@@ -15,6 +15,40 @@ pub(crate) enum Error {
          option --cgroup-manager=cgroupfs"
     )]
     Systemd,
+    #[error("LXC is missing: 'lxc-start' is not in PATH; install the package lxc")]
+    NoLxc,
+    #[error("LXC cannot give it {0}; use --runtime crun")]
+    NotWithLxc(&'static str),
+    /// What LXC's own log gives as the first reason.
+    #[error("lxc-start failed: {0}")]
+    LxcStart(String),
+    /// What the keeper said.
+    #[error("{0}")]
+    Said(String),
+    #[error("LXC does not answer")]
+    Lxc(#[source] lxc_protocol::client::Error),
+    #[error("LXC named no process of the container's")]
+    NoPid,
+    #[error("container `{0}` already exists")]
+    AlreadyExists(String),
+    #[error("container `{0}` does not exist")]
+    Gone(String),
+    #[error("container `{0}` is not in `created` state")]
+    NotCreated(String),
+    #[error("container `{0}` is not in `created` or `stopped` state")]
+    NotStopped(String),
+    #[error("container `{0}` is not running")]
+    NotRunning(String),
+    #[error("container `{0}` is paused")]
+    IsPaused(String),
+    #[error("cannot signal container `{0}`: No such process")]
+    NoProcessToKill(String),
+    #[error("processes of container `{0}` do not end although they were killed")]
+    Unkillable(String),
+    #[error("{}: {}", .0.what, io::Error::from(.0.errno))]
+    Program(crate::entrypoint::Refused),
+    #[error("hook '{}' failed: {why}", hook.display())]
+    Hook { hook: PathBuf, why: String },
     #[error("descriptor {0} is to be preserved, but it is not open")]
     NotOpen(u32),
     #[error("LISTEN_FDS is no number of descriptors")]

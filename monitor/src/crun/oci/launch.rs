@@ -5,15 +5,17 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use libcrun::{Options, Pid, Stdio};
-use oci_verbs::{Bundle, Exec, Io, Run};
+use libcrun::{Options, Stdio};
+use oci_verbs::{Bundle, Exec, Run};
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::process::{Signal, WaitStatus, kill_process};
+use rustix::process::{Signal, kill_process};
 
 use super::Context;
-use super::attend::{Attendant, Console};
+use super::attend::{Attendant, exit_code, write_pid_file};
+use super::console::Console;
 use super::descriptors::streams;
 use super::error::{Error, Result};
+use super::lxc::Container;
 use super::process::{Config, Process};
 use crate::error::During as _;
 
@@ -44,7 +46,7 @@ pub(super) fn run(context: &Context, run: &Run) -> Result<u8> {
     if run.detach {
         return Ok(0);
     }
-    let ended = launch.or_undo(attendant.attend(init.pid, console))?;
+    let ended = launch.or_undo(attendant.attend(init.pid, init.pid, console))?;
     if !run.keep {
         context.runtime.delete(id, true)?;
     }
@@ -80,7 +82,7 @@ pub(super) fn exec(context: &Context, exec: &Exec) -> Result<u8> {
     if exec.detach {
         return Ok(0);
     }
-    Ok(exit_code(attendant.attend(started.pid, console)?))
+    Ok(exit_code(attendant.attend(started.pid, started.pid, console)?))
 }
 
 /// A bundle that is about to become a container.
@@ -109,6 +111,9 @@ impl<'a> Launch<'a> {
 
     fn create(&self, io: &Stdio) -> Result<libcrun::Process> {
         let id = self.bundle.id.as_str();
+        if Container::find(&self.context.runtime.state_root, &self.bundle.id)?.is_some() {
+            return Err(Error::AlreadyExists(id.to_owned()));
+        }
         let fresh = self.config.absent_cgroups(id);
         let created = self.context.runtime.create_with(id, &self.folder, io, &self.options, false);
         created.map_err(|err| {
@@ -128,24 +133,10 @@ impl<'a> Launch<'a> {
     }
 }
 
-/// Whole or not at all, for somebody may wait for it.
-fn write_pid_file(io: &Io, pid: Pid) -> Result<()> {
-    let Some(path) = &io.pid_file else { return Ok(()) };
-    let digits = pid.as_raw_nonzero().to_string();
-    Ok(pve_integration::atomic::write(path, 0o644, digits.as_bytes())?)
-}
-
 fn memory_file(bytes: &[u8]) -> Result<OwnedFd> {
     let file = memfd_create("lxcri-process", MemfdFlags::CLOEXEC)
         .during("cannot make a file in memory")?;
     let mut file = std::fs::File::from(file);
     io::Write::write_all(&mut file, bytes)?;
     Ok(file.into())
-}
-
-/// As a shell tells it.
-fn exit_code(ended: WaitStatus) -> u8 {
-    let signal = ended.terminating_signal().map(|signal| 128 + signal);
-    let code = ended.exit_status().or(signal).unwrap_or(255);
-    u8::try_from(code).unwrap_or(255)
 }

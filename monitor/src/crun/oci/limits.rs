@@ -12,11 +12,15 @@ use super::Context;
 use super::error::{Error, Result};
 
 pub(super) fn update(context: &Context, update: &Update) -> Result<()> {
-    let resources = match &update.resources {
-        Some(path) => read(path)?,
-        None => of(&update.limits).to_string(),
-    };
-    Ok(context.runtime.update(update.id.as_str(), &resources)?)
+    Ok(context.runtime.update(update.id.as_str(), &wanted(update)?)?)
+}
+
+/// The document.
+pub(super) fn wanted(update: &Update) -> Result<String> {
+    match &update.resources {
+        Some(path) => read(path),
+        None => Ok(of(&update.limits).to_string()),
+    }
 }
 
 /// libcrun ignores what has the wrong type; a limit that is not set must be an error.

@@ -61,9 +61,14 @@ impl Log {
 
     pub(super) fn warn(&self, message: &str) {
         if self.level >= LogLevel::Warning {
-            self.to_file("warning", message);
-            to_stderr(&format!("{NAME}: {message}\n"));
+            self.tell(message);
         }
+    }
+
+    /// At any level: something else was done than could be expected.
+    pub(super) fn tell(&self, message: &str) {
+        self.to_file("warning", message);
+        to_stderr(&format!("{NAME}: {message}\n"));
     }
 
     /// What libcrun printed beside its answer.

@@ -23,6 +23,10 @@ impl Config {
         Ok(config)
     }
 
+    pub(super) fn into_value(self) -> Value {
+        self.0
+    }
+
     pub(super) fn has_terminal(&self) -> bool {
         self.0.pointer("/process/terminal") == Some(&Value::Bool(true))
     }
@@ -91,6 +95,14 @@ impl Process {
 
     pub(super) fn terminal(&self) -> bool {
         self.0.get("terminal") == Some(&Value::Bool(true))
+    }
+
+    /// As its type has it, with what may be left out.
+    pub(super) fn into_wanted(mut self) -> Result<oci_spec::runtime::Process> {
+        self.0.entry("user").or_insert_with(|| json!({"uid": 0, "gid": 0}));
+        self.0.entry("cwd").or_insert_with(|| "/".into());
+        let path = PathBuf::from("process");
+        serde_json::from_value(self.0.into()).map_err(|source| Error::Json { path, source })
     }
 
     pub(super) fn json(&self) -> String {

@@ -2,18 +2,48 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use libcrun::{State, Status};
 use oci_verbs::{ContainerId, Format, List, Ps};
+use rustix::process::Pid;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::Context;
 use super::error::{Error, Result};
+use super::lxc::Container;
 
 /// Of the state document, not of bundles.
-const OCI_VERSION: &str = "1.0.0";
+pub(super) const OCI_VERSION: &str = "1.0.0";
+
+/// One container, whoever runs it.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) id: String,
+    /// 0 without a process.
+    pub(super) pid: i32,
+    pub(super) status: &'static str,
+    pub(super) bundle: PathBuf,
+    pub(super) rootfs: PathBuf,
+    pub(super) created: String,
+    pub(super) owner: Option<String>,
+}
+
+impl From<Status> for Row {
+    fn from(status: Status) -> Self {
+        Self {
+            id: status.id,
+            pid: status.pid.unwrap_or(0),
+            status: word(status.state),
+            bundle: status.bundle,
+            rootfs: status.rootfs,
+            created: status.created,
+            owner: status.owner,
+        }
+    }
+}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -22,8 +52,8 @@ struct Shown<'a> {
     id: &'a str,
     pid: i32,
     status: &'static str,
-    bundle: &'a std::path::Path,
-    rootfs: &'a std::path::Path,
+    bundle: &'a Path,
+    rootfs: &'a Path,
     created: &'a str,
     /// Always none, as there is no systemd in here; crun writes it then too.
     #[serde(rename = "systemd-scope")]
@@ -39,7 +69,7 @@ struct Listed<'a> {
     id: &'a str,
     pid: i32,
     status: &'static str,
-    bundle: &'a std::path::Path,
+    bundle: &'a Path,
     created: &'a str,
     owner: &'a str,
 }
@@ -49,50 +79,54 @@ pub(super) fn state(context: &Context, id: &ContainerId) -> Result<()> {
     let path = context.runtime.state_root.join(id.as_str()).join("config.json");
     let config: Value =
         serde_json::from_slice(&fs::read(&path)?).map_err(|source| Error::Json { path, source })?;
+    let annotations = config.get("annotations").and_then(Value::as_object);
+    print_state(&status.into(), annotations.cloned().unwrap_or_default())
+}
+
+pub(super) fn print_state(row: &Row, annotations: Map<String, Value>) -> Result<()> {
     print_json(&Shown {
         oci_version: OCI_VERSION,
-        id: &status.id,
-        pid: status.pid.unwrap_or(0),
-        status: word(status.state),
-        bundle: &status.bundle,
-        rootfs: &status.rootfs,
-        created: &status.created,
+        id: &row.id,
+        pid: row.pid,
+        status: row.status,
+        bundle: &row.bundle,
+        rootfs: &row.rootfs,
+        created: &row.created,
         systemd_scope: "",
-        owner: status.owner.as_deref(),
-        annotations: config
-            .get("annotations")
-            .and_then(Value::as_object)
-            .cloned()
-            .unwrap_or_default(),
+        owner: row.owner.as_deref(),
+        annotations,
     })
 }
 
 pub(super) fn list(context: &Context, list: &List) -> Result<()> {
-    let mut containers = context.runtime.list()?;
-    containers.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut rows: Vec<Row> = context.runtime.list()?.into_iter().map(Row::from).collect();
+    for container in Container::all(&context.runtime.state_root)? {
+        rows.push(container.row()?);
+    }
+    rows.sort_by(|a, b| a.id.cmp(&b.id));
     match list.format {
-        Format::Json => print_json(&containers.iter().map(listed).collect::<Vec<_>>()),
-        Format::Table => print(&table(&containers, list.quiet)),
+        Format::Json => print_json(&rows.iter().map(listed).collect::<Vec<_>>()),
+        Format::Table => print(&table(&rows, list.quiet)),
     }
 }
 
-fn listed(status: &Status) -> Listed<'_> {
+fn listed(row: &Row) -> Listed<'_> {
     Listed {
-        id: &status.id,
-        pid: status.pid.unwrap_or(0),
-        status: word(status.state),
-        bundle: &status.bundle,
-        created: &status.created,
-        owner: status.owner.as_deref().unwrap_or_default(),
+        id: &row.id,
+        pid: row.pid,
+        status: row.status,
+        bundle: &row.bundle,
+        created: &row.created,
+        owner: row.owner.as_deref().unwrap_or_default(),
     }
 }
 
 /// In crun's columns.
-fn table(containers: &[Status], quiet: bool) -> String {
+fn table(containers: &[Row], quiet: bool) -> String {
     if quiet {
-        return containers.iter().map(|status| format!("{}\n", status.id)).collect();
+        return containers.iter().map(|row| format!("{}\n", row.id)).collect();
     }
-    let names = containers.iter().map(|status| status.id.len());
+    let names = containers.iter().map(|row| row.id.len());
     let width = names.max().unwrap_or(0).max("NAME".len()) + 1;
     let mut text = format!(
         "{:<width$}{:<10}{:<8} {:<39} {:<30} {}\n",
@@ -112,7 +146,12 @@ fn table(containers: &[Status], quiet: bool) -> String {
 
 pub(super) fn ps(context: &Context, ps: &Ps) -> Result<()> {
     let pids = context.runtime.pids(ps.id.as_str())?;
-    match ps.format {
+    print_pids(&pids.into_iter().filter_map(Pid::from_raw).collect::<Vec<_>>(), ps.format)
+}
+
+pub(super) fn print_pids(pids: &[Pid], format: Format) -> Result<()> {
+    let pids: Vec<i32> = pids.iter().map(|pid| pid.as_raw_nonzero().get()).collect();
+    match format {
         Format::Json => print_json(&pids),
         Format::Table => {
             let lines = pids.iter().map(|pid| format!("{pid}\n"));
@@ -175,7 +214,7 @@ fn word(state: State) -> &'static str {
     }
 }
 
-fn print_json(value: &impl Serialize) -> Result<()> {
+pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|err| Error::Output(err.into()))?;
     print(&format!("{text}\n"))
 }
@@ -190,18 +229,16 @@ mod tests {
 
     #[test]
     fn the_table_has_crun_s_columns() {
-        let status = Status {
+        let row = Row {
             id: "a-longer-name".to_owned(),
-            state: State::Stopped,
-            pid: None,
-            start_time: 0,
+            pid: 0,
+            status: "stopped",
             bundle: "/b".into(),
             rootfs: "/b/rootfs".into(),
-            cgroup: None,
             created: "2026-01-01T00:00:00.000000Z".to_owned(),
             owner: Some("root".to_owned()),
         };
-        let text = table(std::slice::from_ref(&status), false);
+        let text = table(std::slice::from_ref(&row), false);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 2);
         for (head, value) in [
@@ -214,6 +251,6 @@ mod tests {
             let at = lines[0].find(head).unwrap();
             assert!(lines[1][at..].starts_with(value), "{head}: {text}");
         }
-        assert_eq!(table(&[status], true), "a-longer-name\n");
+        assert_eq!(table(&[row], true), "a-longer-name\n");
     }
 }

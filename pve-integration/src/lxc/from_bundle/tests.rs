@@ -23,6 +23,7 @@ fn convert_on(spec: &Value, host: &Host) -> Result<FromBundle, BundleError> {
         id: "c1",
         bundle: Path::new("/srv/bundle"),
         seccomp: Path::new("/run/oci/c1/seccomp"),
+        log: Path::new("/run/oci/c1/log"),
         devices: Path::new("/run/oci/c1/dev"),
         gate: "sh -c 'read word </run/oci/c1/go'",
         new_keyring: true,

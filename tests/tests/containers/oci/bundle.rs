@@ -1,5 +1,6 @@
 //! A bundle with BusyBox, and a runtime's program that works on it.
 
+use std::ffi::OsString;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -12,14 +13,31 @@ use tests::{APPLETS, binary, eventually};
 pub(super) struct Bundle {
     pub(super) folder: tempfile::TempDir,
     pub(super) program: PathBuf,
+    runtime: Runtime,
+}
+
+/// Who runs the bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Runtime {
+    Crun,
+    /// LXC of this release of Debian.
+    Lxc(&'static str),
 }
 
 impl Bundle {
     pub(super) fn new() -> Self {
-        Self::of(binary("proxmox-lxcri"))
+        Self::under(Runtime::Crun)
+    }
+
+    pub(super) fn under(runtime: Runtime) -> Self {
+        Self::with(binary("proxmox-lxcri"), runtime)
     }
 
     pub(super) fn of(program: PathBuf) -> Self {
+        Self::with(program, Runtime::Crun)
+    }
+
+    fn with(program: PathBuf, runtime: Runtime) -> Self {
         tests::require_machine();
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("rootfs");
@@ -31,7 +49,7 @@ impl Bundle {
             symlink("busybox", root.join("bin").join(applet)).unwrap();
         }
         fs::write(root.join("etc/plain"), "no program").unwrap();
-        let bundle = Self { folder, program };
+        let bundle = Self { folder, program, runtime };
         bundle.config(|_| {});
         bundle
     }
@@ -75,8 +93,47 @@ impl Bundle {
 
     pub(super) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.arg("--root").arg(self.path("state")).args(words).current_dir(self.folder.path());
+        command.arg("--root").arg(self.path("state"));
+        if !words.contains(&"--runtime") {
+            command.args(self.options());
+        }
+        command.args(words).current_dir(self.folder.path()).env("PATH", self.search_path());
         command
+    }
+
+    /// Those that choose the runtime.
+    pub(super) fn options(&self) -> &'static [&'static str] {
+        match self.runtime {
+            Runtime::Crun => &[],
+            Runtime::Lxc(_) => &["--runtime", "lxc"],
+        }
+    }
+
+    /// Where LXC is found.
+    pub(super) fn search_path(&self) -> OsString {
+        let mut path = OsString::new();
+        if let Runtime::Lxc(release) = self.runtime {
+            path.push(tests::lxc(release, "lxc-start").parent().unwrap());
+            path.push(":");
+        }
+        path.push(std::env::var_os("PATH").unwrap());
+        path
+    }
+
+    /// Where the runtimes say it in words of their own.
+    pub(super) fn words<'w>(&self, crun: &'w str, lxc: &'w str) -> &'w str {
+        match self.runtime {
+            Runtime::Crun => crun,
+            Runtime::Lxc(_) => lxc,
+        }
+    }
+
+    /// Containers, whoever runs them.
+    fn left(&self) -> Vec<OsString> {
+        let folders = [self.path("state"), self.path("state/.lxc")];
+        let entries = folders.into_iter().flat_map(|folder| fs::read_dir(folder).into_iter());
+        let names = entries.flatten().flatten().map(|entry| entry.file_name());
+        names.filter(|name| !name.to_str().unwrap().starts_with('.')).collect()
     }
 
     pub(super) fn call(&self, words: &[&str]) -> Output {
@@ -127,19 +184,15 @@ impl Bundle {
 
 impl Drop for Bundle {
     fn drop(&mut self) {
-        for id in fs::read_dir(self.path("state")).into_iter().flatten().flatten() {
-            self.call(&["delete", "--force", id.file_name().to_str().unwrap()]);
+        for id in self.left() {
+            self.call(&["delete", "--force", id.to_str().unwrap()]);
         }
         if !std::thread::panicking() {
-            let cgroup = Path::new("/sys/fs/cgroup").join(self.cgroup());
-            assert!(!cgroup.exists(), "{} was left behind", cgroup.display());
-            let left: Vec<_> = fs::read_dir(self.path("state"))
-                .into_iter()
-                .flatten()
-                .flatten()
-                .map(|entry| entry.file_name())
-                .filter(|name| !name.to_str().unwrap().starts_with('.'))
-                .collect();
+            for name in [self.cgroup(), format!("{}.monitor", self.cgroup())] {
+                let cgroup = Path::new("/sys/fs/cgroup").join(name);
+                assert!(!cgroup.exists(), "{} was left behind", cgroup.display());
+            }
+            let left = self.left();
             assert!(left.is_empty(), "{left:?}");
         }
     }

@@ -1,0 +1,42 @@
+//! Hooks of the bundle's that run on the host: LXC has others, which are not told the state.
+
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use oci_spec::runtime::Hook;
+use serde_json::Value;
+
+use super::within;
+use crate::crun::oci::error::{Error, Result};
+
+/// With the container's state on its standard input.
+pub(super) fn run(hook: &Hook, state: &Value) -> Result<()> {
+    let failed = |why: String| Error::Hook { hook: hook.path().clone(), why };
+    let mut words = hook.args().iter().flatten();
+    let mut command = Command::new(hook.path());
+    if let Some(name) = words.next() {
+        command.arg0(name);
+    }
+    command.args(words).env_clear();
+    let variables = hook.env().iter().flatten().filter_map(|line| line.split_once('='));
+    command.envs(variables).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut child = command.spawn().map_err(|err| failed(err.to_string()))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // One that does not read it is no worse.
+        stdin.write_all(state.to_string().as_bytes()).ok();
+    }
+    let patience = hook.timeout().and_then(|seconds| u64::try_from(seconds).ok());
+    if let Some(seconds) = patience {
+        let ended = within(Duration::from_secs(seconds), || Ok(child.try_wait()?.is_some()))?;
+        if !ended {
+            // If it has just ended, that is as good.
+            child.kill().ok();
+            child.wait()?;
+            return Err(failed(format!("it takes longer than {seconds} seconds")));
+        }
+    }
+    let status = child.wait()?;
+    if status.success() { Ok(()) } else { Err(failed(status.to_string())) }
+}
