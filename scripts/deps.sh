@@ -8,11 +8,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 build=(gcc libc6-dev make pkg-config ca-certificates libjson-c-dev libcap-dev libseccomp-dev)
 demo=("${build[@]}" busybox-static curl e2fsprogs iproute2 jq mount procps util-linux)
 # podman, conmon and crun: our binary as podman's runtime, compared with Debian's. dnsmasq: the server
-# that gives containers their addresses.
-test=("${demo[@]}" conmon crun debootstrap dnsmasq-base kmod lzop podman python3 python3-venv tar user-mode-linux xz-utils zstd)
+# that gives containers their addresses. apparmor: the parser.
+test=("${demo[@]}" apparmor conmon crun debootstrap dnsmasq-base kmod lzop podman python3 python3-venv tar user-mode-linux xz-utils zstd)
 bench=("${build[@]}" busybox-static crun e2fsprogs python3 util-linux wrk)
 valgrind=("${build[@]}" valgrind)
-deb=("${build[@]}" debhelper lintian)
+deb=("${build[@]}" debhelper dh-apparmor lintian)
 plugin=(libperl-critic-perl perl perltidy)
 # Installed into the machine: from the archive of its release, see tests/e2e.
 e2e=("${deb[@]}" busybox-static debootstrap dpkg-dev e2fsprogs jq user-mode-linux)

@@ -1,9 +1,11 @@
-//! The crates and the arrows between them, compared with what cargo says, and what programs are linked with. A new arrow is a decision:
-//! change it here and in ARCHITECTURE.md in the same commit.
+//! The crates and the arrows between them, compared with what cargo says, what programs are linked with,
+//! and what is shipped beside them and has a parser of its own. A new arrow is a decision: change it here
+//! and in ARCHITECTURE.md in the same commit.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 
 /// Who may depend on whom, without dev-dependencies.
@@ -144,4 +146,22 @@ fn the_readme_counts_the_served_methods() {
 
     let sentence = format!("{entries} methods of PVE's API that concern containers, {served} are");
     assert!(readme.contains(&sentence), "README.md should say: {sentence}");
+}
+
+/// As for a kernel with all that the profiles speak of; the container tests load them.
+#[test]
+fn apparmor_compiles_the_profiles() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/apparmor");
+    let output = Command::new("/usr/sbin/apparmor_parser")
+        .args(["--skip-kernel-load", "--skip-cache", "--stdout", "--warn=all", "--Werror"])
+        .args(["--kernel-features", "/etc/apparmor.d/abi/3.0", "--Include"])
+        .arg(&shipped)
+        .arg(shipped.join("proxmox-lxcri"))
+        .output()
+        .expect("scripts/deps.sh test installs it");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let compiled = String::from_utf8_lossy(&output.stdout);
+    for name in ["lxcri-application", "lxcri-nesting", "lxcri-system"] {
+        assert!(compiled.contains(name), "{name}");
+    }
 }
