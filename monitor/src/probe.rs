@@ -77,7 +77,7 @@ fn look() -> Probe {
         cgroup,
         namespaces,
         seccomp: facts.as_ref().is_some_and(|facts| facts.seccomp),
-        apparmor: facts.as_ref().is_some_and(|facts| facts.apparmor),
+        apparmor: facts.as_ref().is_some_and(|facts| facts.apparmor.is_some()),
         kernel: facts.map(|facts| facts.kernel).unwrap_or_default(),
         usable: missing.is_empty(),
         missing,

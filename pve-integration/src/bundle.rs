@@ -5,6 +5,7 @@
 //! writes for LXC (pve-container's `PVE/LXC.pm`, lxc's `common.conf`) decides what a system
 //! container gets; an application container, one with an entrypoint of its own, gets less.
 
+mod apparmor;
 mod auto_mounts;
 mod capabilities;
 mod confinement;
@@ -205,6 +206,9 @@ pub(crate) fn decide(
         "mounts": mounts,
         "linux": linux,
     });
+    if let Some(profile) = apparmor::of(guest, facts, &features, reach, &mut warnings)? {
+        document["process"]["apparmorProfile"] = profile.into();
+    }
     if !reach.raw
         && let Some(hooks) = hooks::of(guest)?
     {

@@ -1,6 +1,7 @@
 //! What this host offers to containers. Read once per start, in the mount namespace that libcrun
 //! will run in: what is hidden there does not count.
 
+mod apparmor;
 mod cgroup;
 
 use std::io;
@@ -11,6 +12,7 @@ use rustix::system::uname;
 
 use crate::ct_config::{Arch, ContainerConfig, ValueError};
 
+pub use apparmor::AppArmor;
 pub use cgroup::{CgroupFacts, CgroupVersion};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +22,8 @@ pub struct HostFacts {
     pub arch: Arch,
     /// Processors that are online.
     pub cpus: u32,
-    pub apparmor: bool,
+    /// `None` where the kernel has none, or it is switched off.
+    pub apparmor: Option<AppArmor>,
     pub seccomp: bool,
     pub userns: bool,
     /// Capabilities that a process here can have at all, a bit each: without a user namespace of its
@@ -55,7 +58,7 @@ impl HostFacts {
             cgroup: CgroupFacts::read()?,
             arch: arch(&uname.machine().to_string_lossy())?,
             cpus: cpus()?,
-            apparmor: first_line("/sys/module/apparmor/parameters/enabled").as_deref() == Some("Y"),
+            apparmor: AppArmor::read(),
             seccomp: Path::new("/proc/sys/kernel/seccomp/actions_avail").exists(),
             userns: Path::new("/proc/self/ns/user").exists()
                 && first_line("/proc/sys/user/max_user_namespaces").as_deref() != Some("0"),
@@ -76,7 +79,7 @@ impl HostFacts {
             },
             arch: Arch::Amd64,
             cpus: 4,
-            apparmor: true,
+            apparmor: Some(AppArmor::for_tests()),
             seccomp: true,
             userns: true,
             capabilities: (1 << 41) - 1,

@@ -169,7 +169,7 @@ impl Writer<'_> {
 
     /// `make_apparmor_config` of PVE. Without AppArmor in the kernel there is nothing to allow either.
     fn apparmor(&mut self) -> Result<(), BundleError> {
-        if !self.facts.apparmor || self.has_raw("lxc.apparmor.profile") {
+        if self.facts.apparmor.is_none() || self.has_raw("lxc.apparmor.profile") {
             return Ok(());
         }
         self.lines.put("lxc.apparmor.profile", "generated")?;

@@ -28,6 +28,8 @@ pub struct Policy {
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(crate) struct Refuse {
     pub(crate) privileged: bool,
+    /// Without an AppArmor profile, whether by its config or for want of one.
+    pub(crate) unconfined: bool,
     pub(crate) features: Vec<Feature>,
     /// Raw keys by name; `*` at the end stands for any rest.
     pub(crate) raw_keys: Vec<String>,
@@ -141,6 +143,7 @@ mod tests {
             .collect();
         let policy = parse(&in_force).unwrap();
         assert!(policy.no_new_privileges && policy.readonly_rootfs && policy.refuse.privileged);
+        assert!(policy.refuse.unconfined);
         assert!(!policy.deny_syscalls.is_empty() && !policy.drop_capabilities.is_empty());
         assert!(policy.refuses_raw("lxc.hook.start") && !policy.refuses_raw("lxc.signal.halt"));
         assert_eq!(policy.refuse.features.len(), 2);

@@ -2,6 +2,7 @@
 
 mod keys;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -9,7 +10,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::host::CgroupVersion;
+use crate::host::{AppArmor, CgroupVersion};
 
 pub(super) fn guest(config: &ContainerConfig) -> Guest<'_> {
     Guest {
@@ -148,6 +149,80 @@ fn names_a_capability_that_the_host_does_not_have() {
     assert!(to_json(&bundle.spec).contains("CAP_SYS_PTRACE"));
 }
 
+/// The profile, or what is said instead of it.
+fn confined(lines: &str, apparmor: Option<AppArmor>) -> String {
+    let facts = HostFacts { apparmor, ..HostFacts::for_tests() };
+    let bundle = match convert(&with(lines), &facts) {
+        Ok(bundle) => bundle,
+        Err(err) => return err.to_string(),
+    };
+    let said = bundle.warnings.iter().filter(|warning| warning.key.contains("apparmor"));
+    let mut lines: Vec<_> = said.map(|w| format!("{}: {}", w.key, w.reason)).collect();
+    lines.extend(bundle.spec.process().as_ref().unwrap().apparmor_profile().clone());
+    lines.join("\n")
+}
+
+#[rstest]
+#[case::system("", "lxcri-system")]
+#[case::application("entrypoint: /bin/true", "lxcri-application")]
+#[case::nesting("entrypoint: /bin/true\nfeatures: nesting=1", "lxcri-nesting")]
+#[case::raw_nesting("lxc.apparmor.allow_nesting: 1", "lxcri-nesting")]
+#[case::generated("lxc.apparmor.profile: generated", "lxcri-system")]
+#[case::named("lxc.apparmor.profile: lxc-container-default", "lxc-container-default")]
+#[case::last("lxc.apparmor.profile: none\nlxc.apparmor.profile: generated", "lxcri-system")]
+#[case::unconfined("lxc.apparmor.profile: unconfined", "")]
+#[case::unchanged("lxc.apparmor.profile: unchanged", "")]
+#[case::unknown(
+    "lxc.apparmor.profile: none",
+    "lxc.apparmor.profile: the profile 'none' is not loaded"
+)]
+fn confines_by_what_the_container_is(#[case] lines: &str, #[case] expected: &str) {
+    assert_eq!(confined(lines, HostFacts::for_tests().apparmor), expected);
+}
+
+const NAMED: &str = "lxc.apparmor.profile: mine";
+
+#[rstest]
+#[case::no_apparmor("", None, "")]
+#[case::none_to_name(
+    NAMED,
+    None,
+    "lxc.apparmor.profile: this host has no AppArmor; the container is not confined"
+)]
+#[case::not_loaded(
+    "",
+    Some(AppArmor::Profiles(["lxcri-nesting".to_owned()].into())),
+    "apparmor: the profile 'lxcri-system' is not loaded (apparmor_parser -r \
+     /etc/apparmor.d/proxmox-lxcri does that); the container is not confined"
+)]
+#[case::not_known(
+    "",
+    Some(AppArmor::NoSecurityfs),
+    "apparmor: 'lxcri-system' may not be loaded: securityfs is not mounted; the container is not \
+     confined"
+)]
+#[case::libcrun_finds_out(NAMED, Some(AppArmor::NoSecurityfs), "mine")]
+fn confines_as_far_as_the_host_can(
+    #[case] lines: &str,
+    #[case] apparmor: Option<AppArmor>,
+    #[case] expected: &str,
+) {
+    assert_eq!(confined(lines, apparmor), expected);
+}
+
+#[rstest]
+#[case::without(None)]
+#[case::not_loaded(Some(AppArmor::Profiles(BTreeSet::default())))]
+fn a_policy_can_insist_on_a_profile(#[case] apparmor: Option<AppArmor>) {
+    let policy = Policy::parse("[refuse]\nunconfined = true\n", Path::new("p")).unwrap();
+    let config = ContainerConfig::parse(MINIMAL.as_bytes());
+    let facts = HostFacts { apparmor, ..HostFacts::for_tests() };
+
+    let err = spec(&Guest { policy: &policy, ..guest(&config) }, &facts).unwrap_err();
+
+    assert!(err.to_string().contains("without an AppArmor profile"), "{err}");
+}
+
 #[rstest]
 #[case::application("entrypoint: /bin/true", "", 15)]
 #[case::other_init("", "SigBlk:\t0000000000000000\n", 30)]
@@ -193,6 +268,16 @@ fn under(policy: &Policy, text: &str) -> Result<serde_json::Value, BundleError> 
 #[rstest]
 #[case::privileged("privileged = true", "", "unprivileged: a privileged container")]
 #[case::feature("features = [\"nesting\"]", "features: nesting=1", "features: nesting")]
+#[case::unconfined(
+    "unconfined = true",
+    "lxc.apparmor.profile: unconfined",
+    "lxc.apparmor.profile: a container without an AppArmor profile"
+)]
+#[case::raw_nesting(
+    "features = [\"nesting\"]",
+    "lxc.apparmor.allow_nesting: 1",
+    "lxc.apparmor.allow_nesting: nesting"
+)]
 #[case::raw("raw-keys = [\"lxc.cap.*\"]", "lxc.cap.keep: none", "lxc.cap.keep: this key")]
 fn a_policy_refuses_by_name(#[case] refuse: &str, #[case] line: &str, #[case] what: &str) {
     let policy = Policy::parse(&format!("[refuse]\n{refuse}\n"), Path::new("p")).unwrap();

@@ -61,7 +61,7 @@ fn converts(
     if text.contains("cgroup v1") {
         facts.cgroup.version = CgroupVersion::V1;
     }
-    facts.apparmor = !text.contains("no AppArmor");
+    facts.apparmor = facts.apparmor.filter(|_| !text.contains("no AppArmor"));
 
     let config = convert(&text, &facts).unwrap();
 

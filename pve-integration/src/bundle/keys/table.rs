@@ -5,6 +5,7 @@ use super::{Fate, Key, key};
 
 const NOT_YET: Fate = Warned("");
 const NO_LXC: Fate = Warned("is read by nobody: LXC's own tools do not start this container");
+const LXC_PROFILE: Fate = Warned("is about the profile that LXC makes: crun's are files");
 const QUOTA: Fate = Warned("needs the volume's device inside the container, which it has not");
 
 pub(super) const TABLE: &[Key] = &[
@@ -34,8 +35,20 @@ pub(super) const TABLE: &[Key] = &[
     key("features fuse", Applied, Applied, "`/dev/fuse`; refused where the host has none"),
     key("features keyctl", Applied, Applied, ""),
     key("features mknod", NOT_YET, NOT_YET, "PVE's daemon for it is on PVE nodes alone"),
-    key("features mount", NOT_YET, Applied, "what AppArmor lets it mount"),
-    key("features nesting", Applied, Applied, "nothing masked, and no figures of lxcfs with crun"),
+    key(
+        "features mount",
+        Warned(
+            "is for the AppArmor profile that LXC makes; under crun `nesting` lets mount anything",
+        ),
+        Applied,
+        "what AppArmor lets it mount",
+    ),
+    key(
+        "features nesting",
+        Applied,
+        Applied,
+        "nothing masked, an AppArmor profile of its own, and no figures of lxcfs with crun",
+    ),
     key("hookscript", Applied, Applied, "called by the daemon's tasks, or by PVE"),
     key("hostname", Applied, Applied, "`CT` and the number where it is not set"),
     key("lock", Known, Known, "checked before a start"),
@@ -118,10 +131,15 @@ pub(super) const TABLE: &[Key] = &[
     ),
     key("unused[n]", Known, Known, "volumes that are not mounted"),
     key("unused[n] volume", Known, Known, ""),
-    key("lxc.apparmor.allow_incomplete", NOT_YET, Applied, ""),
-    key("lxc.apparmor.allow_nesting", NOT_YET, Applied, ""),
-    key("lxc.apparmor.profile", NOT_YET, Applied, ""),
-    key("lxc.apparmor.raw", NOT_YET, Applied, ""),
+    key("lxc.apparmor.allow_incomplete", LXC_PROFILE, Applied, ""),
+    key("lxc.apparmor.allow_nesting", Applied, Applied, "crun: `lxcri-nesting`"),
+    key(
+        "lxc.apparmor.profile",
+        Applied,
+        Applied,
+        "crun: one that is loaded, else refused; `generated` is `lxcri-*`",
+    ),
+    key("lxc.apparmor.raw", LXC_PROFILE, Applied, ""),
     key("lxc.arch", Warned("is `arch`'s to say"), Applied, ""),
     key("lxc.autodev", Warned("is always on"), Applied, ""),
     key("lxc.cap.drop", Applied, Applied, ""),

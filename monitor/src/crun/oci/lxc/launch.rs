@@ -232,7 +232,7 @@ fn host() -> Result<Host> {
     let facts = pve_integration::host::HostFacts::read()?;
     Ok(Host {
         cgroup2: is_cgroup2(Path::new("/sys/fs/cgroup")),
-        apparmor: facts.apparmor,
+        apparmor: facts.apparmor.is_some(),
         selinux: Path::new("/sys/fs/selinux/enforce").exists(),
         seccomp: facts.seccomp,
         look: |path| {

@@ -1,0 +1,105 @@
+//! The AppArmor profile of a container's processes: one of `packaging/apparmor`, or one that a raw line
+//! names. LXC writes a profile of its own instead; what the host's policy refuses is the same for both.
+
+use super::{BundleError, Guest, Warning, keys};
+use crate::ct_config::Features;
+use crate::host::{AppArmor, HostFacts};
+use crate::policy::Feature;
+
+const PROFILE: &str = "lxc.apparmor.profile";
+const SHIPPED: &str = "/etc/apparmor.d/proxmox-lxcri";
+const NESTING: &str = "lxc.apparmor.allow_nesting";
+
+/// What a config wants, whether the host has it or not.
+enum Wanted<'a> {
+    /// One that belongs to the product; LXC makes its own.
+    Ours(&'static str),
+    Named(&'a str),
+    Unconfined,
+}
+
+/// The profile that libcrun is to set. `None` leaves the container where its monitor is: unconfined.
+pub(super) fn of(
+    guest: &Guest<'_>,
+    facts: &HostFacts,
+    features: &Features,
+    reach: &keys::Reach,
+    warnings: &mut Vec<Warning>,
+) -> Result<Option<String>, BundleError> {
+    let wanted = wanted(guest, features)?;
+    let profile = if reach.raw {
+        by_lxc(&wanted, facts).map(str::to_owned)
+    } else {
+        if matches!(wanted, Wanted::Named(_) | Wanted::Unconfined) && raw_nesting(guest).is_some() {
+            let reason = format!("is about the profile 'generated', and {PROFILE} names another");
+            warnings.push(Warning::new(NESTING, reason));
+        }
+        loaded(&wanted, facts, warnings)?
+    };
+    if profile.is_none() && guest.policy.refuse.unconfined {
+        let what = "a container without an AppArmor profile".to_owned();
+        return Err(BundleError::Policy { key: PROFILE.to_owned(), what });
+    }
+    Ok(profile.filter(|_| !reach.raw))
+}
+
+fn wanted<'a>(guest: &Guest<'a>, features: &Features) -> Result<Wanted<'a>, BundleError> {
+    let config = guest.config.current();
+    let raw_nesting = raw_nesting(guest) == Some("1");
+    if raw_nesting && guest.policy.refuse.features.contains(&Feature::Nesting) {
+        return Err(BundleError::Policy { key: NESTING.to_owned(), what: "nesting".to_owned() });
+    }
+    Ok(match config.lxc_values(PROFILE).last() {
+        // "unchanged" is LXC's word for the profile of whoever starts it.
+        Some("unconfined" | "unchanged") => Wanted::Unconfined,
+        Some(name) if name != "generated" => Wanted::Named(name),
+        Some(_) | None if features.nesting || raw_nesting => Wanted::Ours("lxcri-nesting"),
+        Some(_) | None if config.is_application() => Wanted::Ours("lxcri-application"),
+        Some(_) | None => Wanted::Ours("lxcri-system"),
+    })
+}
+
+fn raw_nesting<'a>(guest: &Guest<'a>) -> Option<&'a str> {
+    guest.config.current().lxc_values(NESTING).last()
+}
+
+/// `lxc-start` makes and loads what it needs, and fails by itself where it cannot.
+fn by_lxc<'a>(wanted: &Wanted<'a>, facts: &HostFacts) -> Option<&'a str> {
+    facts.apparmor.as_ref()?;
+    match wanted {
+        Wanted::Ours(_) => Some("generated"),
+        Wanted::Named(name) => Some(name),
+        Wanted::Unconfined => None,
+    }
+}
+
+/// Of a profile that is not loaded libcrun hears when all else is done, so it is asked for here.
+fn loaded(
+    wanted: &Wanted<'_>,
+    facts: &HostFacts,
+    warnings: &mut Vec<Warning>,
+) -> Result<Option<String>, BundleError> {
+    let (Wanted::Ours(name) | Wanted::Named(name)) = *wanted else { return Ok(None) };
+    let named = matches!(wanted, Wanted::Named(_));
+    let why_not = match &facts.apparmor {
+        None if named => "this host has no AppArmor".to_owned(),
+        None => return Ok(None),
+        Some(AppArmor::Profiles(profiles)) if profiles.contains(name) => {
+            return Ok(Some(name.to_owned()));
+        }
+        Some(AppArmor::Profiles(_)) if named => {
+            let reason = format!("the profile '{name}' is not loaded");
+            return Err(BundleError::Host { key: PROFILE.to_owned(), reason });
+        }
+        Some(AppArmor::Profiles(_)) => {
+            format!("the profile '{name}' is not loaded (apparmor_parser -r {SHIPPED} does that)")
+        }
+        Some(AppArmor::NoSecurityfs) if named => return Ok(Some(name.to_owned())),
+        Some(AppArmor::NoSecurityfs) => {
+            format!("'{name}' may not be loaded: securityfs is not mounted")
+        }
+    };
+    let key = if named { PROFILE } else { "apparmor" };
+    warnings.push(Warning::new(key, format!("{why_not}; the container is not confined")));
+    Ok(None)
+}
