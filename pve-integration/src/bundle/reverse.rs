@@ -193,9 +193,8 @@ fn collect(path: &str, value: &Value, found: &mut Vec<String>) {
 }
 
 /// Why a part has no key, where that is not just so.
-const REASONS: [(&str, &str); 8] = [
+const REASONS: [(&str, &str); 7] = [
     ("hooks", "run programs of the host: only `lxc.hook.*` in the config's own file can say them"),
-    ("process.apparmorProfile", "is not applied by the crun runtime yet"),
     ("linux.mountLabel", "is not applied by the crun runtime yet"),
     ("linux.intelRdt", "is not applied by the crun runtime yet"),
     ("process.user.username", "is for Windows"),
@@ -226,6 +225,7 @@ pub fn reverse(text: &str, facts: &HostFacts) -> Result<Reversed, ReverseError> 
     resources::of(&mut document, facts, &mut made);
     let nodes = mounts::nodes(&mut document, &mut made);
     covered(&mut document, facts, &mut made)?;
+    apparmor(&mut document, facts, &mut made)?;
     mounts::of(&mut document, facts, &mut made)?;
     process::capabilities(&mut document, facts, &mut made)?;
     seccomp(&mut document, &typed, facts, &mut made)?;
@@ -366,6 +366,30 @@ fn strings(list: &Value) -> Vec<String> {
 
 fn as_set(list: Vec<String>) -> BTreeSet<String> {
     list.into_iter().collect()
+}
+
+/// The profile, where it is another than such a container has anyway.
+fn apparmor(
+    document: &mut Document,
+    facts: &HostFacts,
+    made: &mut Reversed,
+) -> Result<(), ReverseError> {
+    const PATH: &str = "process.apparmorProfile";
+
+    let theirs = document.text("/process/apparmorProfile").filter(|name| !name.is_empty());
+    let ours = to_value(&made.bundle(facts)?.spec);
+    let ours = ours["process"]["apparmorProfile"].as_str();
+    let Some(theirs) = theirs.filter(|theirs| Some(theirs.as_str()) != ours) else {
+        return Ok(());
+    };
+    let mut named = made.clone();
+    named.raw("lxc.apparmor.profile", theirs.as_str());
+    if facts.apparmor.is_some() && named.bundle(facts).is_ok() {
+        *made = named;
+    } else {
+        made.warn(PATH, format!("this host has no profile '{}'", theirs.escape_default()));
+    }
+    Ok(())
 }
 
 /// This host's own filter, which no bundle replaces; `keyctl` is a feature that shows in it.
