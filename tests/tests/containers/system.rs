@@ -11,17 +11,17 @@ use crate::runtimes::daemon_with;
 use crate::tools::{on_a_terminal, read_until};
 use crate::{SUBVOL, UNPRIVILEGED};
 
-const TEMPLATE: &str = "debian-13.tar.zst";
+pub(crate) const TEMPLATE: &str = "debian-13.tar.zst";
 /// User Mode Linux takes its time.
 const PATIENCE: u64 = 180;
 
-struct System<'d> {
-    daemon: &'d Daemon,
-    guest: Guest<'d>,
+pub(crate) struct System<'d> {
+    pub(crate) daemon: &'d Daemon,
+    pub(crate) guest: Guest<'d>,
 }
 
 /// Made by scripts/debian-root.sh.
-fn template(daemon: &Daemon) {
+pub(crate) fn template(daemon: &Daemon) {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let root = project.join(".cache/debian-root/system.tar");
     assert!(root.exists(), "{} is missing; scripts/deps.sh test makes it", root.display());
@@ -43,14 +43,14 @@ impl System<'_> {
     }
 
     /// What a command inside prints, whatever it thinks of it.
-    fn inside(&self, line: &str) -> String {
+    pub(crate) fn inside(&self, line: &str) -> String {
         let output = self.lxc("lxc-attach").args(["--", "/bin/sh", "-c", line]).output().unwrap();
         let text = [output.stdout, output.stderr].concat();
         String::from_utf8_lossy(&text).trim().to_owned()
     }
 
     #[track_caller]
-    fn booted(&self) {
+    pub(crate) fn booted(&self) {
         let state = eventually(PATIENCE, "the end of the boot", || {
             let state = self.inside("systemctl is-system-running");
             ["running", "degraded", "maintenance"].contains(&state.as_str()).then_some(state)
