@@ -257,11 +257,12 @@ impl Replay<'_> {
         std::thread::spawn(move || (recorded, request.send(&mut client)))
     }
 
-    /// What was recorded of a task when it had ended is asked when ours has.
+    /// What was recorded of a task when it had ended is asked when ours has, and a change is made when no
+    /// task of an earlier one is in its way.
     fn settle(&self, recorded: &Recorded) {
         let still = &recorded.json["json"]["data"]["status"] == "running";
         let path = recorded.text("path");
-        if path.ends_with("/tasks?source=active") {
+        if path.ends_with("/tasks?source=active") || recorded.text("method") != "GET" {
             self.upids.values().for_each(|upid| drop(self.daemon.task_of(upid)));
         }
         for (theirs, ours) in &self.upids {
