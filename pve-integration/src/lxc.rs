@@ -74,11 +74,12 @@ pub fn config(
         config: guest.config.current(),
         features: guest.config.features()?,
         facts,
+        installed,
         files,
         lines: Lines::default(),
         warnings: bundle.warnings,
     };
-    writer.includes(&bundle.spec, installed)?;
+    writer.includes(&bundle.spec)?;
     writer.cgroup()?;
     let seccomp = writer.confinement(&bundle.spec)?;
     mounts::write(&mut writer.lines, &bundle.spec, installed, guest.config.is_application())?;
@@ -109,6 +110,7 @@ struct Writer<'a> {
     config: &'a Section,
     features: Features,
     facts: &'a HostFacts,
+    installed: &'a Installed,
     files: Files<'a>,
     lines: Lines,
     warnings: Vec<Warning>,
@@ -116,14 +118,14 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     /// PVE's first lines. An application gets nothing that a distribution's init would want.
-    fn includes(&mut self, spec: &Spec, installed: &Installed) -> Result<(), BundleError> {
+    fn includes(&mut self, spec: &Spec) -> Result<(), BundleError> {
         if self.config.is_application() {
             return Ok(());
         }
         let ostype = self.config.ostype().unwrap_or_default();
         let shifted = linux(spec).is_some_and(|linux| linux.uid_mappings().is_some());
         for kind in [Some("common"), shifted.then_some("userns")].into_iter().flatten() {
-            if let Some(file) = installed.include(ostype, kind) {
+            if let Some(file) = self.installed.include(ostype, kind) {
                 self.lines.path("lxc.include", &file)?;
             }
         }
@@ -173,10 +175,15 @@ impl Writer<'_> {
             return Ok(());
         }
         self.lines.put("lxc.apparmor.profile", "generated")?;
-        self.lines.put("lxc.apparmor.raw", "allow mqueue,")?;
+        let fine = self.installed.has_fine_apparmor_rules();
+        if fine {
+            self.lines.put("lxc.apparmor.raw", "allow mqueue,")?;
+        }
         if self.features.nesting {
             self.lines.put("lxc.apparmor.allow_nesting", "1")?;
-            self.lines.put("lxc.apparmor.raw", "allow userns,")?;
+            if fine {
+                self.lines.put("lxc.apparmor.raw", "allow userns,")?;
+            }
         } else {
             self.lines.put("lxc.apparmor.raw", "deny mount -> /proc/,")?;
             self.lines.put("lxc.apparmor.raw", "deny mount -> /sys/,")?;

@@ -12,6 +12,9 @@ use crate::host;
 
 /// Where LXC's packages put what each distribution needs.
 const CONFIGS: &str = "/usr/share/lxc/config";
+/// Comes with a parser of AppArmor's version 4, the first that knows rules for these; an older one
+/// refuses a whole profile for one of them.
+const APPARMOR_4: &str = "/etc/apparmor.d/abi/4.0";
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Installed {
@@ -22,6 +25,8 @@ pub struct Installed {
     kernel: BTreeMap<&'static str, bool>,
     /// MTU of each bridge that the container is to be on.
     mtus: BTreeMap<String, u32>,
+    /// AppArmor tells message queues and user namespaces from other things.
+    fine_rules: bool,
 }
 
 impl Installed {
@@ -33,7 +38,8 @@ impl Installed {
         let kernel = MASKED.iter().chain(READONLY).filter_map(is_dir).collect();
         let nets = config.nets().into_iter().filter_map(|(_, net)| net.ok()?.bridge);
         let mtus = nets.filter_map(|bridge| Some((host::interface_mtu(&bridge)?, bridge)));
-        Self { configs, kernel, mtus: mtus.map(|(mtu, bridge)| (bridge, mtu)).collect() }
+        let mtus = mtus.map(|(mtu, bridge)| (bridge, mtu)).collect();
+        Self { configs, kernel, mtus, fine_rules: Path::new(APPARMOR_4).exists() }
     }
 
     /// Of a test.
@@ -47,7 +53,13 @@ impl Installed {
             kernel: kernel.chain(files.map(|path| (path, false))).collect(),
             configs: configs.iter().map(|name| (*name).to_owned()).collect(),
             mtus: mtus.iter().map(owned).collect(),
+            fine_rules: true,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_an_older_apparmor(self) -> Self {
+        Self { fine_rules: false, ..self }
     }
 
     /// The file for `ostype`, or that for all, if there is one.
@@ -60,6 +72,10 @@ impl Installed {
     /// `None` for what the kernel does not show.
     pub(super) fn is_folder(&self, path: &str) -> Option<bool> {
         self.kernel.get(path).copied()
+    }
+
+    pub(super) fn has_fine_apparmor_rules(&self) -> bool {
+        self.fine_rules
     }
 
     pub(super) fn mtu(&self, bridge: &str) -> Option<u32> {

@@ -21,6 +21,14 @@ fn installed() -> Installed {
 }
 
 fn convert(text: &str, facts: &HostFacts) -> Result<LxcConfig, BundleError> {
+    convert_with(text, facts, &installed())
+}
+
+fn convert_with(
+    text: &str,
+    facts: &HostFacts,
+    installed: &Installed,
+) -> Result<LxcConfig, BundleError> {
     let config = ContainerConfig::parse(text.as_bytes());
     let guest = Guest {
         vmid: "100".parse().unwrap(),
@@ -39,7 +47,7 @@ fn convert(text: &str, facts: &HostFacts) -> Result<LxcConfig, BundleError> {
         seccomp: Path::new("/run/proxmox-lxcri/100/seccomp"),
         oom: Path::new("/run/proxmox-lxcri/100/oom"),
     };
-    super::config(&guest, facts, &installed(), files)
+    super::config(&guest, facts, installed, files)
 }
 
 fn with(lines: &str) -> String {
@@ -124,6 +132,21 @@ fn an_address_that_nobody_sets_is_told(
     let config = convert(&with(&net), &HostFacts::for_tests()).unwrap();
 
     assert_eq!(config.warnings.iter().any(|warning| warning.key == "net0"), told);
+}
+
+/// Debian 12's parser refuses a profile with a rule that it does not know.
+#[rstest]
+#[case::alone("", "allow mqueue,")]
+#[case::nesting("unprivileged: 1\nfeatures: nesting=1", "allow userns,")]
+fn rules_are_those_that_the_parser_knows(#[case] lines: &str, #[case] rule: &str) {
+    let text = |installed: &Installed| {
+        convert_with(&with(lines), &HostFacts::for_tests(), installed).unwrap().text
+    };
+
+    assert!(text(&installed()).contains(rule));
+    let older = text(&installed().with_an_older_apparmor());
+    assert!(older.contains("lxc.apparmor.profile = generated"));
+    assert!(!older.contains(" allow "), "{older}");
 }
 
 #[rstest]

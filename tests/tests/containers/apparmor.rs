@@ -231,3 +231,23 @@ fn a_profile_that_nobody_knows_is_no_start() {
     );
     guest.destroy();
 }
+
+/// The profile is LXC's own, which it has this machine's parser load.
+#[rstest]
+#[case::plain("")]
+#[case::nesting("features: nesting=1")]
+fn lxc_confines_by_a_profile_that_it_makes(#[case] line: &str) {
+    let daemon = runtimes::daemon("lxc");
+    let own = [SUBVOL, SMALL, ("entrypoint", PATIENT), UNPRIVILEGED];
+    let guest = daemon.create(100, BUSYBOX, &own);
+    add_line(&daemon, line);
+
+    let log = guest.start();
+
+    guest.wait_for_output("ready");
+    assert_eq!(guest.oci()["runs-under"], "lxc", "{log}");
+    let label = label(&guest.oci()["pid"]);
+    assert!(label.starts_with("lxc-100_") && label.contains("(enforce)"), "{label}: {log}");
+    guest.stop();
+    guest.destroy();
+}
