@@ -152,8 +152,6 @@ pub enum ClientError {
     RemoteExec,
     #[error("CT {0} is not running")]
     NotRunning(Vmid),
-    #[error("--cwd does not work with LXC, whose lxc-attach has nothing like it")]
-    Cwd,
     #[error(transparent)]
     Exec(#[from] super::oci::OciError),
     #[error(transparent)]

@@ -1,8 +1,9 @@
 //! One life cycle under each runtime: the same answers, the same task texts, the same states. A
 //! scenario writes down what a client sees; what it wrote under libcrun and under LXC is compared.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 
 use rstest::rstest;
 use rustix::process::{Pid, Signal, kill_process};
@@ -82,6 +83,7 @@ fn seen_under(runtime: &str, scenario: fn(&mut Seen<'_>)) -> Vec<String> {
 #[case::limits(limits)]
 #[case::limits_inside(limits_inside)]
 #[case::out_of_memory(out_of_memory)]
+#[case::exec(exec)]
 #[case::inside(inside)]
 #[case::inside_privileged(inside_privileged)]
 #[case::user_and_environment(user_and_environment)]
@@ -253,6 +255,58 @@ fn limits_inside(seen: &mut Seen<'_>) {
     assert!(began.elapsed().as_secs() < 60, "the limits hold it, they do not hang it");
     seen.note("output", guest.output());
     guest.destroy();
+}
+
+/// `ct exec`: the program's own output and exit code, whoever runs the container.
+fn exec(seen: &mut Seen<'_>) {
+    let options = [SUBVOL, SMALL, UNPRIVILEGED, ("entrypoint", PATIENT), ("hostname", "own-name")];
+    let guest = seen.daemon.create(100, BUSYBOX, &options);
+    let call = |seen: &mut Seen<'_>, words: &[&str]| {
+        let output = ct_exec(seen.daemon, words);
+        seen.note(&words.join(" "), format!("{:?}", output.status.code()));
+        seen.note("out", String::from_utf8_lossy(&output.stdout));
+        seen.note("err", String::from_utf8_lossy(&output.stderr));
+    };
+    call(seen, &["100", "true"]);
+    seen.act(&guest, "start", &[]);
+    guest.wait_for_output("ready");
+    call(seen, &["100", "sh", "-c", "hostname; id -u; id -g; echo $OUTSIDE; pwd"]);
+    call(
+        seen,
+        &["-e", "A=b c", "-e", "D=", "100", "sh", "-c", "echo \"<$A>\" \"<$D>\" $#", "x", "y"],
+    );
+    call(seen, &["-u", "7:8", "-w", "/tmp", "100", "sh", "-c", "id -u; id -g; pwd"]);
+    call(seen, &["100", "sh", "-c", "echo to stderr >&2; exit 9"]);
+    call(seen, &["100", "sh", "-c", "kill -9 $$"]);
+    // In each runtime's own words, and with its own code.
+    for words in
+        [&["100", "nothing-here"][..], &["100", "/etc/passwd"], &["-w", "/no", "100", "pwd"]]
+    {
+        let output = ct_exec(seen.daemon, words);
+        assert!(!output.status.success() && !output.stderr.is_empty(), "{words:?}: {output:?}");
+    }
+    // lxc-attach has a cgroup for it below init's, libcrun puts it into init's.
+    let inside = "grep -e Cap -e NoNewPrivs -e Seccomp: /proc/self/status; \
+                  cat /proc/self/uid_map";
+    call(seen, &["100", "sh", "-c", inside]);
+    seen.act(&guest, "stop", &[]);
+    call(seen, &["100", "true"]);
+    guest.destroy();
+}
+
+fn ct_exec(daemon: &Daemon, words: &[&str]) -> Output {
+    let mut command = Command::new(binary("proxmox-lxcri"));
+    command.args(["ct", "--root"]).arg(daemon.root()).arg("exec").args(words);
+    command.env("PATH", lxc_first()).env("OUTSIDE", "1");
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+/// A shell's search path on which LXC's programs are found.
+fn lxc_first() -> OsString {
+    let tool = tests::lxc(tests::LXC, "lxc-attach");
+    let folder = tool.parent().expect("a file lies in a folder").to_owned();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(std::iter::once(folder).chain(std::env::split_paths(&path))).unwrap()
 }
 
 fn out_of_memory(seen: &mut Seen<'_>) {

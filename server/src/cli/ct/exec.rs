@@ -21,7 +21,7 @@ pub struct Exec {
     /// Give it a terminal.
     #[arg(short, long)]
     tty: bool,
-    /// The folder it starts in.
+    /// The folder it starts in; under LXC the container's /bin/sh goes there.
     #[arg(short = 'w', long, value_name = "DIR")]
     cwd: Option<PathBuf>,
     /// Set an environment variable beside the container's own.
@@ -46,7 +46,7 @@ pub(super) async fn run(target: &Target, exec: &Exec) -> Result<(), ClientError>
     }
     let root = target.root()?;
     let mut command = match show::word(container.get("runs-under")).as_str() {
-        "lxc" => lxc(exec, &root)?,
+        "lxc" => lxc(exec, &root),
         _ => crun(exec, &root)?,
     };
     let path = command.get_program().into();
@@ -67,11 +67,11 @@ fn crun(exec: &Exec, root: &Root) -> Result<Command, ClientError> {
     Ok(command)
 }
 
+/// In the container's own shell, as `lxc-attach` has no option for a folder.
+const ENTER_FOLDER: [&str; 3] = ["/bin/sh", "-c", r#"cd -- "$0" && exec "$@""#];
+
 /// It makes a terminal by itself where it has one.
-fn lxc(exec: &Exec, root: &Root) -> Result<Command, ClientError> {
-    if exec.cwd.is_some() {
-        return Err(ClientError::Cwd);
-    }
+fn lxc(exec: &Exec, root: &Root) -> Command {
     let mut command = Command::new("lxc-attach");
     command.arg("--lxcpath").arg(root.lxc_path()).args(["--name", &exec.vmid.to_string()]);
     // The caller's environment is none of the container's business.
@@ -82,5 +82,8 @@ fn lxc(exec: &Exec, root: &Root) -> Result<Command, ClientError> {
         command.args(["--uid", uid, "--gid", gid]);
     }
     command.arg("--");
-    Ok(command)
+    if let Some(cwd) = &exec.cwd {
+        command.args(ENTER_FOLDER).arg(cwd);
+    }
+    command
 }
