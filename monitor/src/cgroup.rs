@@ -121,6 +121,13 @@ impl Cgroup {
         Ok(pids)
     }
 
+    /// A folder of it, in whichever hierarchy.
+    pub(crate) fn existing(&self) -> Option<PathBuf> {
+        let names = [&self.limit, &self.monitor];
+        let paths = self.mounts.iter().flat_map(|mount| names.map(|name| mount.join(name)));
+        paths.into_iter().find(|path| path.exists())
+    }
+
     fn hierarchy(&self, controller: &str) -> Option<&PathBuf> {
         match self.layout {
             CgroupLayout::Unified => self.mounts.first(),

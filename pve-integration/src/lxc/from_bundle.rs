@@ -243,12 +243,12 @@ impl Writer<'_> {
             mounts::bind_node(&mut self.lines, &node.source, &node.path)?;
         }
         for path in linux.readonly_paths().iter().flatten() {
-            if (self.host.look)(Path::new(path)).is_some() {
+            if self.kernels("linux.readonlyPaths", path)?.is_some() {
                 pieces::read_only(&mut self.lines, path)?;
             }
         }
         for path in linux.masked_paths().iter().flatten() {
-            if let Some(kind) = (self.host.look)(Path::new(path)) {
+            if let Some(kind) = self.kernels("linux.maskedPaths", path)? {
                 pieces::masked(&mut self.lines, path, kind == Kind::Folder)?;
             }
         }
@@ -258,6 +258,17 @@ impl Writer<'_> {
         }
         self.sysctls(linux)?;
         Ok(nodes)
+    }
+
+    /// What is there of the kernel's files, which are the same in every container. Of others nobody
+    /// knows before they are mounted, and one that is not covered would be missed.
+    fn kernels(&self, key: &str, path: &str) -> Result<Option<Kind>, BundleError> {
+        let path = Path::new(path);
+        let is_plain = !path.components().any(|part| part == Component::ParentDir);
+        if !is_plain || !["/proc", "/sys"].iter().any(|top| path.starts_with(top)) {
+            return Err(lacks(key, "covers files of the kernel's alone"));
+        }
+        Ok((self.host.look)(path))
     }
 
     fn sysctls(&mut self, linux: &Linux) -> Result<(), BundleError> {
@@ -296,7 +307,12 @@ impl Writer<'_> {
 
     fn process(&mut self, process: &Process, linux: &Linux) -> Result<(), BundleError> {
         for line in process.env().iter().flatten() {
-            self.lines.put("lxc.environment", line)?;
+            // Of a name alone LXC would look up its own value.
+            if line.contains('=') {
+                self.lines.put("lxc.environment", line)?;
+            } else {
+                self.warn("process.env", "one that has no value is left out");
+            }
         }
         let shifted = linux.uid_mappings().as_ref().is_some_and(|maps| !maps.is_empty());
         self.warnings.extend(pieces::identity(&mut self.lines, process, shifted)?);

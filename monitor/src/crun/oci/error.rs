@@ -33,6 +33,8 @@ pub(crate) enum Error {
     AlreadyExists(String),
     #[error("container `{0}` does not exist")]
     Gone(String),
+    #[error("the cgroup '{}' is there already: linux.cgroupsPath must be the container's own", .0.display())]
+    CgroupExists(PathBuf),
     #[error("container `{0}` is not in `created` state")]
     NotCreated(String),
     #[error("container `{0}` is not in `created` or `stopped` state")]

@@ -32,6 +32,8 @@ use super::show;
 
 /// How long something that has to end by itself may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// And how long before somebody is made to.
+const GRACE: Duration = Duration::from_secs(3);
 const TICK: Duration = Duration::from_millis(5);
 
 /// What the verbs need of their caller.
@@ -105,11 +107,11 @@ impl Verbs<'_> {
             | Status::Paused
             | Status::Stopped => {}
         }
+        let hooks = container.hooks()?;
         end(container)?;
-        let hooks = container.hooks();
         let document = container.state_document();
         container.remove()?;
-        for hook in hooks?.iter().flat_map(|hooks| hooks.poststop().iter().flatten()) {
+        for hook in hooks.iter().flat_map(|hooks| hooks.poststop().iter().flatten()) {
             if let Err(err) =
                 document.as_ref().map_err(|_| ()).map_or(Ok(()), |state| hooks::run(hook, state))
             {
@@ -143,7 +145,14 @@ fn end(container: &Container) -> Result<()> {
     }
     // A frozen process does not die.
     cgroup.thaw().ok();
-    container.await_end(PATIENCE)?;
+    if container.await_end(GRACE).is_err() {
+        // A gate that nobody opens any more, or a hook of the bundle's that does not end.
+        cgroup.destroy(|| ())?;
+        if container.await_end(GRACE).is_err() {
+            container.kill_keeper()?;
+        }
+        container.await_end(PATIENCE)?;
+    }
     if cgroup.destroy(|| ())? { Ok(()) } else { Err(Error::Unkillable(container.id())) }
 }
 

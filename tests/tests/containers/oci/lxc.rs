@@ -58,6 +58,49 @@ fn a_container_that_is_killed_before_its_start_is_stopped() {
     bundle.done(&["delete", "c1"]);
 }
 
+/// At the end of a container all in its cgroup is killed.
+#[test]
+fn a_cgroup_that_is_somebody_s_is_not_taken() {
+    let bundle = bundle();
+    bundle.done(&["create", "a"]);
+    bundle.done(&["start", "a"]);
+
+    bundle.fails(&["create", "b"], "is there already: linux.cgroupsPath");
+
+    assert_eq!(bundle.state("a")["status"], "running");
+    bundle.done(&["delete", "--force", "a"]);
+}
+
+#[rstest]
+#[case::of_the_image("/opt/secret")]
+#[case::by_a_detour("/proc/../opt/secret")]
+fn what_it_cannot_cover_it_does_not_start(#[case] path: &str) {
+    let bundle = bundle();
+    bundle.config(|config| config["linux"]["maskedPaths"] = json!([path]));
+    bundle.fails(&["create", "c1"], "linux.maskedPaths");
+}
+
+/// A hook of the bundle's that does not end keeps nobody from deleting the container.
+#[test]
+fn a_hook_that_hangs_is_ended_with_its_container() {
+    let bundle = bundle();
+    bundle.config(|config| {
+        config["hooks"] =
+            json!({"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "600"]}]});
+    });
+    let mut create = bundle.command(&["create", "c1"]);
+    let mut create = create.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    tests::eventually(20, "c1 is being made", || {
+        bundle.call(&["state", "c1"]).status.success().then_some(())
+    });
+    bundle.await_state("c1", "creating");
+
+    bundle.done(&["delete", "--force", "c1"]);
+
+    assert!(!create.wait().unwrap().success());
+    bundle.fails(&["state", "c1"], "does not exist");
+}
+
 /// What it looks like from inside is what the bundle says.
 #[test]
 fn a_bundle_is_what_the_program_sees() {

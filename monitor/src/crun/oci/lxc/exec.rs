@@ -54,7 +54,10 @@ pub(super) fn exec(verbs: &Verbs<'_>, container: &Container, exec: &Exec) -> Res
     }
     let attach = command.spawn().during("cannot make a process for lxc-attach")?;
     let child = Pid::from_child(&attach);
-    let pid = inside(container, child)?;
+    let pid = inside(container, child).inspect_err(|_| {
+        // It may have ended by itself.
+        kill_process(child, Signal::KILL).ok();
+    })?;
     let given = terminal.map(Terminal::hand_over).transpose();
     // One that has ended already has no number any more.
     let written = pid.map_or(Ok(()), |pid| write_pid_file(&exec.io, pid));
@@ -113,7 +116,9 @@ fn entrance(
     command.arg(container.record().lxc_start.with_file_name(PROGRAM)).arg("--");
     command.arg("-P").arg(container.lxcpath()).arg("-n").arg(container.id());
     command.args(["-l", "ERROR", "--clear-env"]);
-    command.args(process.env().iter().flatten().flat_map(|line| ["--set-var", line]));
+    // Of a name alone LXC would look up our value.
+    let variables = process.env().iter().flatten().filter(|line| line.contains('='));
+    command.args(variables.flat_map(|line| ["--set-var", line]));
     let user = process.user();
     command.arg("--uid").arg(user.uid().to_string()).arg("--gid").arg(user.gid().to_string());
     let labels = [process.selinux_label(), process.apparmor_profile()];

@@ -19,6 +19,7 @@ use serde_json::Value;
 use super::record::{self, CONFIG, Container, DEVICES, LOG, REPORT, Record, SECCOMP};
 use super::terminal::Terminal;
 use super::{Verbs, keeper};
+use crate::cgroup::Cgroup;
 use crate::crun::oci::attend::{Attendant, exit_code, write_pid_file};
 use crate::crun::oci::error::{Error, Result};
 use crate::crun::oci::process::Config;
@@ -117,6 +118,11 @@ impl<'a> Launch<'a> {
             Err(Errno::EXIST) => return Err(exists()),
             made => made.during("cannot make a folder for the container")?,
         }
+        // Whatever our umask is.
+        for path in [Some(folder.as_path()), folder.parent()].into_iter().flatten() {
+            rustix::fs::chmod(path, Mode::from_raw_mode(0o711))
+                .during("cannot open the container's folder for its root")?;
+        }
         let terminal = self.terminal.take();
         let container = self.prepare(&folder).inspect_err(|_| {
             // Its parent may have others.
@@ -148,6 +154,16 @@ impl<'a> Launch<'a> {
             self.verbs.log.warn(&format!("{}: {}", warning.key, warning.reason));
         }
         self.look_for_program(&made)?;
+        // At its end all in its cgroup is killed, so that must be nobody else's.
+        if let Some(taken) = Cgroup::at(
+            made.cgroup.clone(),
+            made.cgroup.clone(),
+            pve_integration::lxc::monitor_cgroup(&made.cgroup),
+        )?
+        .existing()
+        {
+            return Err(Error::CgroupExists(taken));
+        }
         record::private(&folder.join(CONFIG), made.text.as_bytes())?;
         if let Some(profile) = &made.seccomp {
             record::private(&seccomp, profile.as_bytes())?;

@@ -12,7 +12,7 @@ use oci_spec::runtime::{Hooks, Process, Spec};
 use oci_verbs::ContainerId;
 use pve_integration::lxc::from_bundle::{NewNode, monitor_cgroup};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
-use rustix::process::Pid;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -200,12 +200,25 @@ impl Container {
 
     /// As its keeper, until what is returned is closed.
     pub(super) fn lock(&self) -> Result<std::os::fd::OwnedFd> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
         let what = "cannot lock the container";
         let file = rustix::fs::open(self.file(KEEPER), flags, Mode::empty()).during(what)?;
         // Somebody may look at this very moment.
         flock(&file, FlockOperation::LockExclusive).during(what)?;
+        rustix::io::write(&file, std::process::id().to_string().as_bytes()).during(what)?;
         Ok(file)
+    }
+
+    /// One that does not end by itself. Held, so that its number is not another's by now.
+    pub(super) fn kill_keeper(&self) -> Result<()> {
+        let text = fs::read_to_string(self.file(KEEPER))?;
+        let Some(pid) = text.trim().parse().ok().and_then(Pid::from_raw) else { return Ok(()) };
+        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };
+        if self.is_kept()? {
+            // It may have ended by itself.
+            pidfd_send_signal(&process, Signal::KILL).ok();
+        }
+        Ok(())
     }
 
     /// It is there, as this process, and held back.
@@ -242,7 +255,11 @@ impl Container {
     }
 
     pub(super) fn remove(&self) -> Result<()> {
-        fs::remove_dir_all(&self.folder)?;
+        match fs::remove_dir_all(&self.folder) {
+            // Whoever was making it gives up too.
+            Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err.into()),
+            Ok(()) | Err(_) => {}
+        }
         // Others may be in it.
         fs::remove_dir(self.lxcpath()).ok();
         Ok(())
