@@ -106,6 +106,8 @@ struct Inner {
     host_cpus: u32,
     cgroup_v2: bool,
     probed: inspect::Probed,
+    /// Whoever starts a container, from its checks until it runs.
+    starts: Turns,
     /// Whoever calls a script after a container's end.
     ends: Turns,
 }
@@ -141,6 +143,7 @@ impl Guests {
             host_cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
             cgroup_v2: root.cgroups().join("cgroup.controllers").exists(),
             probed: inspect::Probed::default(),
+            starts: Turns::default(),
             ends: Turns::default(),
             root,
             node,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use openapi::Vmid;
 use tokio::sync::OwnedMutexGuard;
+use tokio_util::sync::CancellationToken;
 
 /// One at a time for each container; a turn may take as long as it likes.
 #[derive(Default)]
@@ -19,5 +20,18 @@ impl Turns {
             Arc::clone(turns.entry(vmid).or_default())
         };
         turn.lock_owned().await
+    }
+
+    /// `None` for one who would rather not wait any more.
+    pub(crate) async fn take_or(
+        &self,
+        vmid: Vmid,
+        cancel: &CancellationToken,
+    ) -> Option<OwnedMutexGuard<()>> {
+        tokio::select! {
+            biased;
+            turn = self.take(vmid) => Some(turn),
+            () = cancel.cancelled() => None,
+        }
     }
 }

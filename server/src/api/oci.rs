@@ -4,6 +4,7 @@ use axum::extract::State;
 use openapi::answer::{
     ErrorBody, OciBundle, OciContainer, OciContainerRow, OciRuntimes, TaskLogLine,
 };
+use openapi::check::config_value;
 use openapi::{Privilege, Upid};
 use pve_integration::bundle::reverse;
 use pve_integration::host::HostFacts;
@@ -94,6 +95,7 @@ async fn create_from_bundle(
     });
     let reversed = reversed.await??;
     for (key, text) in &reversed.keys {
+        config_value(key, text).map_err(|err| ApiError::param("bundle", err))?;
         // As the check of a request leaves them.
         let number = text.parse::<u64>().ok().filter(|number| number.to_string() == *text);
         params

@@ -60,17 +60,19 @@ impl Guests {
         }
     }
 
-    /// At any step but the one before a start what fails is only said.
+    /// At any step but the one before a start what fails is only said. An abort is one of the task.
     pub(super) async fn tell_hookscript(
         &self,
         vmid: Vmid,
         phase: Phase,
         hear: &(dyn Fn(&str) + Sync),
         cancel: &CancellationToken,
-    ) {
-        if let Err(err) = self.hookscript(vmid, phase, hear, cancel).await {
-            hear(&err.to_string());
+    ) -> Result<(), GuestError> {
+        match self.hookscript(vmid, phase, hear, cancel).await {
+            Err(err) if !cancel.is_cancelled() => hear(&err.to_string()),
+            done => return done,
         }
+        Ok(())
     }
 
     /// `post-stop`, once for each end: the task that wanted it does that, or whoever sees it first.
@@ -81,7 +83,7 @@ impl Guests {
         hear: &(dyn Fn(&str) + Sync),
         cancel: &CancellationToken,
     ) -> Result<(), GuestError> {
-        let _turn = self.0.ends.take(vmid).await;
+        let _turn = self.0.ends.take_or(vmid, cancel).await.ok_or(RuntimeError::Cancelled)?;
         let on_pve = self.0.runtimes.pct().is_some();
         let path = self.0.root.exit_record(vmid);
         let fresh = self.blocking(move |_| {
@@ -97,7 +99,7 @@ impl Guests {
             Ok(!on_pve)
         });
         if fresh.await? {
-            self.tell_hookscript(vmid, Phase::PostStop, hear, cancel).await;
+            self.tell_hookscript(vmid, Phase::PostStop, hear, cancel).await?;
         }
         Ok(())
     }

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::config::check_lock;
 use super::hookscript::Phase;
 use super::{GuestError, Guests};
-use crate::runtime::Shutdown;
 use crate::runtime::pct::PctCall;
+use crate::runtime::{RuntimeError, Shutdown};
 use crate::tasks::TaskLog;
 
 /// What PVE waits for a clean shutdown by default.
@@ -62,6 +62,8 @@ impl Guests {
             let call = PctCall::Start { vmid, skiplock: how.skiplock, debug: how.debug };
             return self.pct(&call, log, cancel).await;
         }
+        // Who comes second finds it running, and calls no script.
+        let turn = self.0.starts.take_or(vmid, cancel).await.ok_or(RuntimeError::Cancelled)?;
         let task_log = log.clone();
         self.blocking(move |guests| guests.prepare_start(vmid, how, &task_log)).await?;
         for warning in self.blocking(move |guests| guests.unenforced(vmid)).await? {
@@ -70,9 +72,13 @@ impl Guests {
         let hear = |line: &str| log.line(line);
         self.hear_end(vmid, &hear, cancel).await?;
         self.hookscript(vmid, Phase::PreStart, &hear, cancel).await?;
-        self.launch(vmid, how.debug, log, cancel).await?;
-        self.tell_hookscript(vmid, Phase::PostStart, &hear, cancel).await;
-        Ok(())
+        if let Err(err) = self.launch(vmid, how.debug, log, cancel).await {
+            // Its script heard of a start, so it hears of the end too.
+            self.hear_end(vmid, &hear, &CancellationToken::new()).await?;
+            return Err(err);
+        }
+        drop(turn);
+        self.tell_hookscript(vmid, Phase::PostStart, &hear, cancel).await
     }
 
     /// Nothing of this needs the container's lock to be held on: a second start is refused by the
@@ -99,14 +105,19 @@ impl Guests {
         log: &TaskLog,
         cancel: &CancellationToken,
     ) -> Result<(), GuestError> {
-        self.before_stop(vmid, log, cancel).await;
+        self.before_stop(vmid, log, cancel).await?;
         self.0.supervised.stop(vmid).await?;
         self.after_stop(vmid, log, cancel).await;
         Ok(())
     }
 
-    async fn before_stop(&self, vmid: Vmid, log: &TaskLog, cancel: &CancellationToken) {
-        self.tell_hookscript(vmid, Phase::PreStop, &|line| log.line(line), cancel).await;
+    async fn before_stop(
+        &self,
+        vmid: Vmid,
+        log: &TaskLog,
+        cancel: &CancellationToken,
+    ) -> Result<(), GuestError> {
+        self.tell_hookscript(vmid, Phase::PreStop, &|line| log.line(line), cancel).await
     }
 
     /// What waited for the end is applied; what fails of it is the next start's.
@@ -189,7 +200,7 @@ impl Guests {
         log: &TaskLog,
         cancel: &CancellationToken,
     ) -> Result<(), GuestError> {
-        self.before_stop(vmid, log, cancel).await;
+        self.before_stop(vmid, log, cancel).await?;
         let signal = self.blocking(move |guests| guests.halt_signal(vmid)).await?;
         let timeout = timeout.map_or(SHUTDOWN_TIMEOUT, Duration::from_secs);
         Ok(self.0.supervised.shutdown(vmid, Shutdown { signal, timeout, force }, cancel).await?)

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
@@ -37,8 +38,9 @@ pub(super) async fn run(
     command.env_clear().env("PATH", PATH);
     command.envs(own.into_iter().filter_map(|(name, value)| Some((name, value?))));
     command.current_dir("/").stdin(Stdio::null());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).process_group(0);
     let mut child = command.spawn().map_err(failed)?;
+    let group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let ending = async {
         tokio::join!(read(stdout, hear), read(stderr, hear));
@@ -48,10 +50,29 @@ pub(super) async fn run(
         status = ending => status.map_err(failed)?,
         () = cancel.cancelled() => return Err(Failure::Cancelled),
     };
+    group.let_go();
     match status.code() {
         Some(0) => Ok(()),
         Some(code) => Err(Failure::Failed(format!("exit code {code}"))),
         None => Err(Failure::Failed("got signal".to_owned())),
+    }
+}
+
+/// A script and all that it started, killed when this is dropped before its end.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn let_go(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // Nobody of it may be left.
+            kill_process_group(leader, Signal::KILL).ok();
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{BUSYBOX, PATIENT, SMALL, SUBVOL, UNPRIVILEGED, sh};
 /// It fails where a file called `fail-STEP` lies beside it, and is slow where one called `slow-STEP` does.
 const SCRIPT: &str = "#!/bin/sh\n\
     here=$(dirname \"$0\"); echo \"CT $1: $2\"; [ -z \"$HOME\" ] || echo \"HOME is $HOME\"\n\
-    [ ! -e \"$here/slow-$2\" ] || sleep 2\n\
+    [ ! -e \"$here/slow-$2\" ] || sleep 4\n\
     echo \"$2\" >>\"$here/steps\"\n\
     [ ! -e \"$here/fail-$2\" ] || { echo \"no $2 today\" >&2; exit 3; }\n";
 
@@ -132,5 +132,52 @@ fn a_start_waits_for_what_follows_the_end() {
     let first = ["pre-start", "post-start", "post-stop", "pre-start", "post-start"];
     assert_eq!(steps(&daemon)[..5], first);
     eventually(10, "post-stop", || (steps(&daemon).len() == 6).then_some(()));
+    guest.destroy();
+}
+
+#[test]
+fn who_comes_second_finds_it_running_and_calls_nothing() {
+    let daemon = daemon("crun");
+    let guest = guest(&daemon, PATIENT);
+    fs_err::write(snippets(&daemon).join("slow-pre-start"), "").unwrap();
+
+    let both = [guest.post("start", &[]), guest.post("start", &[])];
+
+    let ends: Vec<_> = both.iter().map(|reply| daemon.task(reply).exitstatus).collect();
+    assert_eq!(ends, ["OK", "CT 100 already running"]);
+    assert_eq!(steps(&daemon), ["pre-start", "post-start"]);
+    guest.stop();
+    guest.destroy();
+}
+
+#[test]
+fn an_abort_before_a_stop_leaves_it_running() {
+    let daemon = daemon("crun");
+    let guest = guest(&daemon, PATIENT);
+    guest.start();
+    fs_err::write(snippets(&daemon).join("slow-pre-stop"), "").unwrap();
+    let task = guest.post("stop", &[]);
+    let upid = task.data().as_str().unwrap().to_owned();
+
+    assert_eq!(daemon.delete(&format!("/nodes/pve1/tasks/{upid}")).status, 200);
+
+    let ended = daemon.task(&task);
+    assert_ne!(ended.exitstatus, "OK", "{}", ended.log);
+    assert_eq!(guest.status(), "running");
+    assert_eq!(steps(&daemon), ["pre-start", "post-start"], "the script was ended too");
+    fs_err::remove_file(snippets(&daemon).join("slow-pre-stop")).unwrap();
+    guest.stop();
+    guest.destroy();
+}
+
+/// Its script heard of a start.
+#[test]
+fn a_start_that_fails_is_followed_by_its_end() {
+    let daemon = daemon("crun");
+    let guest = guest(&daemon, "/bin/nothing-here");
+
+    guest.task("start", &[]).failed();
+
+    assert_eq!(steps(&daemon), ["pre-start", "post-stop"]);
     guest.destroy();
 }
