@@ -35,6 +35,7 @@ pub use error::{ConfigError, ValueError};
 pub use locked::{LOCK_TIMEOUT, Locked};
 #[cfg(test)]
 pub(crate) use lxc_keys::ACCEPTED as RAW_KEYS;
+pub(crate) use lxc_keys::is_lxc_key;
 pub use mount_point::{MountPoint, MountSource};
 pub use net::Net;
 pub use property_list::PropertyList;

@@ -51,8 +51,11 @@ pub fn explain(guest: &Guest<'_>, facts: &HostFacts) -> Result<Vec<Explained>, B
     for (key, without) in variants(guest) {
         let found = match without.bundle(guest, facts) {
             Ok(other) => differences(&whole, &shape(&other)),
-            // It holds what cannot be missed.
-            Err(_) => Vec::new(),
+            Err(err) => {
+                let why = format!("without it there is no bundle: {err}");
+                rows.push(Explained { key, path: None, value: None, why });
+                continue;
+            }
         };
         let why = Some(keys::note(&key)).filter(|note| !note.is_empty());
         let why = why.unwrap_or_else(|| "the key says so".to_owned());

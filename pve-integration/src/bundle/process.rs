@@ -1,5 +1,7 @@
 //! The first process: what it runs, as whom, with what.
 
+use std::collections::HashMap;
+
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -60,22 +62,43 @@ fn args(config: &Section) -> Result<Vec<String>, BundleError> {
 }
 
 /// Later ones win, as in LXC: defaults, raw lines, then the config's own.
+/// Each name once, the last one of it.
+#[derive(Default)]
+pub(super) struct Environment {
+    lines: Vec<Option<String>>,
+    places: HashMap<String, usize>,
+}
+
+impl Environment {
+    pub(super) fn set(&mut self, line: String) {
+        let name = line.split('=').next().unwrap_or_default().to_owned();
+        if let Some(place) = self.places.insert(name, self.lines.len()) {
+            self.lines[place] = None;
+        }
+        self.lines.push(Some(line));
+    }
+
+    pub(super) fn into_lines(self) -> Vec<String> {
+        self.lines.into_iter().flatten().collect()
+    }
+}
+
 fn env(config: &Section) -> Result<Vec<String>, BundleError> {
-    let mut env: Vec<String> = vec![format!("PATH={PATH}"), "TERM=linux".into()];
+    let mut env = Environment::default();
+    env.set(format!("PATH={PATH}"));
+    env.set("TERM=linux".to_owned());
     if !config.is_application() {
-        env.push("container=lxc".into()); // systemd's ConditionVirtualization reads it
+        env.set("container=lxc".to_owned()); // systemd's ConditionVirtualization reads it
     }
     let raw = config.lxc_values("lxc.environment").map(|line| ("lxc.environment", line));
     let own = config.env().into_iter().map(|line| ("env", line));
     for (key, line) in raw.chain(own) {
-        let Some((name, _)) = line.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+        if line.split_once('=').is_none_or(|(name, _)| name.is_empty()) {
             return Err(wrong(key, format!("'{line}' is not NAME=value")));
-        };
-        let prefix = format!("{name}=");
-        env.retain(|other| !other.starts_with(&prefix));
-        env.push(line.to_owned());
+        }
+        env.set(line.to_owned());
     }
-    Ok(env)
+    Ok(env.into_lines())
 }
 
 fn cwd(config: &Section) -> Result<&str, BundleError> {

@@ -176,10 +176,18 @@ impl Document {
     }
 }
 
+/// A document of somebody else's must not make a list that is much longer than itself.
+const MOST_PATHS: usize = 100;
+const LONGEST_PATH: usize = 200;
+
 fn collect(path: &str, value: &Value, found: &mut Vec<String>) {
+    if found.len() >= MOST_PATHS {
+        return;
+    }
     match value {
         Value::Object(map) => map.iter().for_each(|(key, value)| {
-            let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            let below: String = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            let below: String = below.chars().take(LONGEST_PATH).collect();
             collect(&below, value, found);
         }),
         // OCI's false is what is not there.

@@ -107,6 +107,11 @@ const RENAMED: &[(&str, &str)] = &[
     ("lxc.utsname", "lxc.uts.name"),
 ];
 
+/// Whether a raw line of this key is kept when a config is read.
+pub(crate) fn is_lxc_key(key: &str) -> bool {
+    matches!(verdict(key), Verdict::Accepted)
+}
+
 pub(super) fn verdict(key: &str) -> Verdict {
     if key.starts_with("lxc.limit.") {
         return Verdict::Deprecated(format!("{key}: lxc.limit.* was renamed to lxc.prlimit.*"));

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::super::{process::PATH, rlimits};
+use super::super::process::{Environment, PATH};
+use super::super::rlimits;
 use super::{Document, ReverseError, Reversed, as_set, is_value, strings, to_value, wrong};
-use crate::ct_config::INIT;
+use crate::ct_config::{INIT, is_lxc_key};
 use crate::host::HostFacts;
 use crate::shell_quote::shell_quote;
 
@@ -53,18 +54,17 @@ fn env(document: &mut Document, application: bool, made: &mut Reversed) {
     if !application {
         defaults.push("container=lxc".to_owned());
     }
-    let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
-    let mut kept: Vec<String> = Vec::new();
+    let mut kept = Environment::default();
     for variable in given {
         // Names end where PVE's end, and values have no second line and no blanks at their end.
         if !is_value("env", &variable) || variable.trim_end() != variable {
-            let name = name(&variable).escape_default().to_string();
+            let name = variable.split('=').next().unwrap_or_default().escape_default().to_string();
             made.warn("process.env", format!("'{name}' is no variable that PVE's config takes"));
             continue;
         }
-        kept.retain(|other| name(other) != name(&variable));
-        kept.push(variable);
+        kept.set(variable);
     }
+    let mut kept = kept.into_lines();
     kept.retain(|variable| !defaults.contains(variable));
     if !kept.is_empty() {
         made.set("env", kept.join("\0"));
@@ -147,13 +147,14 @@ fn sysctls(document: &mut Document, made: &mut Reversed) {
         let key = format!("lxc.sysctl.{name}");
         let plain = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '_' | '-' | '.');
         if rlimits::sysctl_namespace(&name).is_some()
+            && is_lxc_key(&key)
             && name.chars().all(plain)
             && !value.contains(|c: char| c.is_control() && c != '\t')
         {
             made.raw(&key, value.trim());
         } else {
             let name = name.escape_default().to_string();
-            made.warn("linux.sysctl", format!("'{name}' is not the container's own"));
+            made.warn("linux.sysctl", format!("PVE's config takes no '{name}'"));
         }
     }
 }

@@ -205,8 +205,9 @@ pub(super) fn devices(
         Some(rest) => bound(nodes, rest, made),
         None => {
             bound(nodes, &[], made);
-            let known = |rule: &Value| ours.contains(rule) || is_deny_all(rule);
-            rules.into_iter().filter(|rule| !known(rule)).collect()
+            let first = usize::from(rules.first().is_some_and(is_deny_all));
+            let known = |rule: &Value| rule["allow"] == true && ours.contains(rule);
+            rules.into_iter().skip(first).filter(|rule| !known(rule)).collect()
         }
     };
     for device in document.list("/linux/devices").unwrap_or_default() {
@@ -214,13 +215,13 @@ pub(super) fn devices(
             listed(device, &mut left, made);
         }
     }
-    for rule in left {
+    for rule in left.iter().flat_map(plain_rules) {
         let text = |field: &str| rule.get(field).and_then(Value::as_str);
         let id = |field: &str| match rule.get(field).and_then(Value::as_u64) {
             Some(id) => id.to_string(),
             None => "*".to_owned(),
         };
-        let kind = text("type").filter(|kind| matches!(*kind, "b" | "c")).unwrap_or("a");
+        let kind = text("type").unwrap_or("a");
         let access = text("access").unwrap_or("rwm");
         let allow = rule.get("allow").is_some_and(|allow| *allow == true);
         let key = if allow { "lxc.cgroup2.devices.allow" } else { "lxc.cgroup2.devices.deny" };
@@ -231,7 +232,26 @@ pub(super) fn devices(
 
 /// With which everybody's rules begin.
 fn is_deny_all(rule: &Value) -> bool {
-    rule["allow"] == false && rule.get("major").is_none() && rule.get("minor").is_none()
+    let says = |field: &str, word: &str| rule.get(field).is_none_or(|value| value == word);
+    let numbered = rule.get("major").is_some() || rule.get("minor").is_some();
+    rule["allow"] == false && !numbered && says("type", "a") && says("access", "rwm")
+}
+
+/// In the words of a config, where `a` is every device whatever numbers follow.
+fn plain_rules(rule: &Value) -> Vec<Value> {
+    let as_kind = |kind: &str| {
+        let mut rule = rule.clone();
+        rule["type"] = kind.into();
+        rule
+    };
+    let numbered = rule.get("major").is_some() || rule.get("minor").is_some();
+    match rule.get("type").and_then(Value::as_str).unwrap_or("a") {
+        "a" if numbered => vec![as_kind("b"), as_kind("c")],
+        "u" => vec![as_kind("c")],
+        // A fifo needs no leave.
+        "p" => Vec::new(),
+        _ => vec![rule.clone()],
+    }
 }
 
 /// A rule each, in their order; what is left of the rules.
@@ -279,6 +299,8 @@ fn listed(device: &Map<String, Value>, rules: &mut Vec<Value>, made: &mut Revers
     let mut free = (0..256).map(|number| format!("dev{number}"));
     if let Some(key) = free.find(|key| !made.keys.contains_key(key)) {
         set_device(&key, &value, made);
+    } else {
+        made.warn("linux.devices", format!("'{}' is one too many", path.escape_default()));
     }
     let mut more = Vec::new();
     let known = ["path", "type", "major", "minor", "fileMode", "uid", "gid"];
