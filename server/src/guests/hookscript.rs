@@ -1,7 +1,7 @@
 //! The script that a container's `hookscript` names, called around its life. As `exec_hookscript` of
 //! pve-guest-common's `PVE/GuestHelpers.pm`: its arguments are the container's number and the step.
 
-use std::fmt;
+use std::{fmt, io};
 
 use openapi::Vmid;
 use pve_integration::exit::ExitRecord;
@@ -88,8 +88,15 @@ impl Guests {
         let path = self.0.root.exit_record(vmid);
         let fresh = self.blocking(move |_| {
             let failed = |err| GuestError::io("exit record", err);
-            let Some(mut record) = ExitRecord::read(&path).map_err(failed)? else {
-                return Ok(false);
+            let mut record = match ExitRecord::read(&path) {
+                Ok(Some(record)) => record,
+                Ok(None) => return Ok(false),
+                // It says nothing any more, and the next end writes another.
+                Err(err) if err.kind() == io::ErrorKind::InvalidData => {
+                    tracing::warn!(guest.vmid = %vmid, error = %err, "the end of CT {vmid} is not known: {err}");
+                    return Ok(false);
+                }
+                Err(err) => return Err(failed(err)),
             };
             if !std::mem::take(&mut record.unheard) {
                 return Ok(false);
