@@ -29,8 +29,9 @@ use crate::host::{CgroupVersion, HostFacts};
 pub use installed::Installed;
 use lines::Lines;
 
-/// Pseudo-terminals that may be open inside, as lxc's common.conf has it.
-const PTYS: u32 = 1024;
+/// In a container's own shell, as `lxc-attach` has no option for the folder that a program starts in:
+/// that folder and the program's words follow.
+pub const ENTER_FOLDER: [&str; 3] = ["/bin/sh", "-c", r#"cd -- "$0" && exec "$@""#];
 /// Of the file with the console's output, before it becomes `.1`.
 const CONSOLE_LOG: &str = "8388608";
 
@@ -200,7 +201,7 @@ impl Writer<'_> {
 
     /// A program of its own gets pipes, which its parent holds; only an init system gets a console.
     fn terminals(&mut self) -> Result<(), BundleError> {
-        self.lines.put("lxc.pty.max", &PTYS.to_string())?;
+        pieces::terminals(&mut self.lines)?;
         if self.guest.terminal {
             self.lines.path("lxc.console.logfile", self.files.log)?;
             self.lines.put("lxc.console.size", CONSOLE_LOG)?;

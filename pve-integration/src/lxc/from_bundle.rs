@@ -21,9 +21,6 @@ use crate::bundle::{self, BundleError, Warning};
 
 pub use devices::NewNode;
 
-/// Pseudo-terminals that may be open inside, as lxc's common.conf has it.
-const PTYS: &str = "1024";
-
 /// Where the files of one container are; all absolute.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
@@ -146,7 +143,7 @@ impl Writer<'_> {
         if !self.place.new_keyring {
             lines.put("lxc.keyring.session", "0")?;
         }
-        lines.put("lxc.pty.max", PTYS)?;
+        pieces::terminals(lines)?;
         lines.put("lxc.tty.max", "0")?;
         let process = self.spec.process().as_ref();
         if process.and_then(Process::terminal) != Some(true) {

@@ -10,6 +10,11 @@ use crate::bundle::{self, BundleError, Warning};
 /// Fails on purpose: LXC must not start a container again by itself.
 pub(super) const NO_REBOOT: &str = r#"sh -c 'test "$LXC_TARGET" != reboot'"#;
 
+/// Pseudo-terminals that may be open inside, as lxc's common.conf has it.
+pub(super) fn terminals(lines: &mut Lines) -> Result<(), BundleError> {
+    lines.put("lxc.pty.max", "1024")
+}
+
 pub(super) fn id_maps(lines: &mut Lines, linux: &Linux) -> Result<(), BundleError> {
     for (kind, maps) in [("u", linux.uid_mappings()), ("g", linux.gid_mappings())] {
         for map in maps.iter().flatten() {

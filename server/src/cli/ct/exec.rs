@@ -9,6 +9,7 @@ use std::process::Command;
 
 use openapi::Vmid;
 use pve_integration::layout::Root;
+use pve_integration::lxc::ENTER_FOLDER;
 use serde_json::Value;
 
 use crate::cli::client::{Client, ClientError, Target};
@@ -66,9 +67,6 @@ fn crun(exec: &Exec, root: &Root) -> Result<Command, ClientError> {
     command.arg(exec.vmid.to_string());
     Ok(command)
 }
-
-/// In the container's own shell, as `lxc-attach` has no option for a folder.
-const ENTER_FOLDER: [&str; 3] = ["/bin/sh", "-c", r#"cd -- "$0" && exec "$@""#];
 
 /// It makes a terminal by itself where it has one.
 fn lxc(exec: &Exec, root: &Root) -> Command {

@@ -13,6 +13,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::SigSet;
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType, Process as Wanted};
 use oci_verbs::Exec;
+use pve_integration::lxc::ENTER_FOLDER;
 use pve_integration::lxc::from_bundle::bounding;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
@@ -143,7 +144,7 @@ fn words(container: &Container, process: &Wanted) -> Result<Vec<OsString>> {
     let rootfs = root_of(container)?;
     entrypoint::find(rootfs.as_fd(), &shell)
         .map_err(|_| Error::NotWithLxc("another folder than / in a container without /bin/sh"))?;
-    let change = ["/bin/sh", "-c", r#"cd -- "$0" && exec "$@""#].map(OsString::from);
+    let change = ENTER_FOLDER.map(OsString::from);
     Ok(change.into_iter().chain([cwd.into()]).chain(words).collect())
 }
 

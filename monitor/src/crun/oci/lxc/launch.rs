@@ -19,7 +19,6 @@ use serde_json::Value;
 use super::record::{self, CONFIG, Container, DEVICES, LOG, REPORT, Record, SECCOMP};
 use super::terminal::Terminal;
 use super::{Verbs, keeper};
-use crate::cgroup::Cgroup;
 use crate::crun::oci::attend::{Attendant, exit_code, write_pid_file};
 use crate::crun::oci::error::{Error, Result};
 use crate::crun::oci::process::Config;
@@ -155,13 +154,7 @@ impl<'a> Launch<'a> {
         }
         self.look_for_program(&made)?;
         // At its end all in its cgroup is killed, so that must be nobody else's.
-        if let Some(taken) = Cgroup::at(
-            made.cgroup.clone(),
-            made.cgroup.clone(),
-            pve_integration::lxc::monitor_cgroup(&made.cgroup),
-        )?
-        .existing()
-        {
+        if let Some(taken) = record::cgroup_at(&made.cgroup)?.existing() {
             return Err(Error::CgroupExists(taken));
         }
         record::private(&folder.join(CONFIG), made.text.as_bytes())?;

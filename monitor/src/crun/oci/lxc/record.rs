@@ -158,8 +158,7 @@ impl Container {
     }
 
     pub(super) fn cgroup(&self) -> Result<Cgroup> {
-        let path = &self.record.cgroup;
-        Ok(Cgroup::at(path.clone(), path.clone(), monitor_cgroup(path))?)
+        cgroup_at(&self.record.cgroup)
     }
 
     pub(crate) fn status(&self) -> Result<Status> {
@@ -309,6 +308,11 @@ impl Container {
             owner: self.record.owner.clone(),
         })
     }
+}
+
+/// Of a bundle, and that of its `lxc-start`.
+pub(super) fn cgroup_at(path: &str) -> Result<Cgroup> {
+    Ok(Cgroup::at(path.to_owned(), path.to_owned(), monitor_cgroup(path))?)
 }
 
 fn lxcpath(state_root: &Path) -> PathBuf {
