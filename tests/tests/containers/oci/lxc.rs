@@ -71,6 +71,21 @@ fn a_cgroup_that_is_somebody_s_is_not_taken() {
     bundle.done(&["delete", "--force", "a"]);
 }
 
+/// Neither is the one that `lxc-start` would be in.
+#[test]
+fn a_cgroup_beside_that_is_somebody_s_is_not_taken() {
+    let bundle = bundle();
+    let parent = std::path::Path::new("/sys/fs/cgroup").join(bundle.cgroup());
+    fs::create_dir_all(parent.join("c1.monitor")).unwrap();
+    let own = format!("/{}/c1", bundle.cgroup());
+    bundle.config(|config| config["linux"]["cgroupsPath"] = json!(own));
+
+    bundle.fails(&["create", "c1"], "c1.monitor' is there already: linux.cgroupsPath");
+
+    fs::remove_dir(parent.join("c1.monitor")).unwrap();
+    fs::remove_dir(parent).unwrap();
+}
+
 #[rstest]
 #[case::of_the_image("/opt/secret")]
 #[case::by_a_detour("/proc/../opt/secret")]
