@@ -169,4 +169,14 @@ impl Guest<'_> {
             (self.status() == "stopped" && !oci["exit"].is_null()).then(|| oci["exit"].clone())
         })
     }
+
+    /// Start it, and wait until it has ended with 0; what it wrote.
+    #[track_caller]
+    pub fn ends_well(&self) -> String {
+        self.start();
+        let exit = self.wait();
+        let output = self.output();
+        assert_eq!(exit["exit_code"], 0, "{exit}: {output}");
+        output
+    }
 }

@@ -2,7 +2,7 @@
 //! is shown is what the monitor wrote.
 
 use serde_json::{Value, json};
-use tests::{Content, Daemon, Guest, NODE, rootfs};
+use tests::{Content, Daemon, NODE, rootfs};
 
 use crate::{BUSYBOX, PATIENT, SMALL, SUBVOL, UNPRIVILEGED, daemon};
 
@@ -20,14 +20,6 @@ fn from_bundle(daemon: &Daemon, vmid: &str, bundle: &Value, more: &[(&str, &str)
     let (template, bundle) = (format!("local:vztmpl/{BUSYBOX}"), bundle.to_string());
     let form = [("vmid", vmid), ("ostemplate", &template), ("bundle", &bundle), SUBVOL];
     daemon.task(&daemon.post(&format!("/nodes/{NODE}/oci/containers"), &[&form, more].concat()))
-}
-
-fn ends(guest: &Guest<'_>) -> String {
-    guest.start();
-    let exit = guest.wait();
-    let output = guest.output();
-    assert_eq!(exit["exit_code"], 0, "{exit}: {output}");
-    output
 }
 
 #[test]
@@ -67,7 +59,7 @@ fn what_a_bundle_asks_for_is_seen_inside() {
     let config = guest.config();
     assert_eq!((&config["memory"], &config["swap"]), (&json!(64), &json!(0)));
     assert_eq!(config["cmode"], "console");
-    let output = ends(&guest);
+    let output = guest.ends_well();
     let lines: Vec<_> = output.lines().map(str::trim).collect();
     let inside = [
         "zero it's one A=of the bundle",

@@ -1,7 +1,7 @@
 //! What a new container finds inside that was in no template: root's password and keys, its name,
 //! and its volumes where they belong.
 
-use tests::{Content, Daemon, Guest, rootfs};
+use tests::{Content, Daemon, rootfs};
 
 use crate::{PRIVILEGED, RAW, SMALL, SUBVOL, UNPRIVILEGED, sh};
 
@@ -23,14 +23,6 @@ fn daemon() -> Daemon {
         .file("srv/data/deep/er", 0o600, "deeper\n");
     rootfs(&daemon.templates(), TEMPLATE, &content);
     daemon
-}
-
-fn output(guest: &Guest<'_>) -> String {
-    guest.start();
-    let exit = guest.wait();
-    let output = guest.output();
-    assert_eq!(exit["exit_code"], 0, "{exit}: {output}");
-    output
 }
 
 #[rstest::rstest]
@@ -55,7 +47,7 @@ fn root_has_a_password_and_keys(#[case] volume: (&str, &str), #[case] kind: (&st
 
     let log = task.ok();
     assert!(!log.contains(PASSWORD) && !log.contains("$6$"), "{log}");
-    let seen = output(&daemon.guest(100));
+    let seen = daemon.guest(100).ends_well();
     let hash = seen.lines().find_map(|line| line.strip_prefix("root:$6$")).expect(&seen);
     assert!(hash.split_once('$').is_some_and(|(salt, _)| salt.len() == 16), "{seen}");
     for line in [
@@ -96,12 +88,12 @@ fn a_volume_gets_what_the_template_has_below_its_place(
     let config = fs_err::read_to_string(daemon.config_path(100)).unwrap();
     fs_err::write(daemon.config_path(100), format!("{config}mp1: {bind}\n")).unwrap();
 
-    let seen = output(&guest);
+    let seen = guest.ends_well();
 
     for line in ["from the template", "deeper", "the host's", "wrote", "read-only"] {
         assert!(seen.lines().any(|seen| seen == line), "no {line:?} in:\n{seen}");
     }
-    assert!(output(&guest).contains("from the template\nmore\n"));
+    assert!(guest.ends_well().contains("from the template\nmore\n"));
     let rootfs = guest.config()["rootfs"].as_str().unwrap().to_owned();
     let rootfs = rootfs.split([',', ':']).nth(1).unwrap();
     let hidden = daemon.root().join("var/lib/vz/images").join(rootfs).join("srv/data/greeting");

@@ -106,10 +106,7 @@ fn an_application_finds_its_layers_and_its_config() {
     let oci = fs_err::read_to_string(oci).unwrap();
     assert!(oci.contains(&format!("image-digest: {manifest}\n")), "{oci}");
 
-    guest.start();
-    let exit = guest.wait();
-    let output = guest.output();
-    assert_eq!(exit["exit_code"], 0, "{exit}: {output}");
+    let output = guest.ends_well();
     for line in [
         "lower",
         "upper",

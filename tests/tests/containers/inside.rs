@@ -13,10 +13,7 @@ fn seen(options: &[(&str, &str)], script: &str) -> String {
     let script = sh(script);
     let guest =
         daemon.create(100, BUSYBOX, &[&[SMALL, ("entrypoint", script.as_str())], options].concat());
-    guest.start();
-    let exit = guest.wait();
-    let output = guest.output();
-    assert_eq!(exit["exit_code"], 0, "{exit}: {output}");
+    let output = guest.ends_well();
     guest.destroy();
     output
 }

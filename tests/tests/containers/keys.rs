@@ -30,10 +30,7 @@ fn add_lines(daemon: &Daemon, lines: &str) {
 fn seen(options: &[(&str, &str)], script: &str, lines: &str) -> String {
     let daemon = daemon();
     let guest = guest(&daemon, options, &sh(script), lines);
-    guest.start();
-    let exit = guest.wait();
-    let output = guest.output();
-    assert_eq!(exit["exit_code"], 0, "{exit}: {output}");
+    let output = guest.ends_well();
     guest.destroy();
     output
 }
