@@ -7,7 +7,7 @@ pub(crate) mod log;
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 
@@ -15,7 +15,7 @@ use lxc_protocol::State;
 use lxc_protocol::notify::{self, Inbox};
 use lxc_protocol::server::Listener;
 use lxc_protocol::wire::Message;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use pve_integration::exit::ExitRecord;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -28,7 +28,7 @@ use crate::error::{During, Error, Result};
 use crate::guest::{Guest, warn};
 use crate::rootfs::{Purpose, Rootfs, refuse_odd_directories};
 use crate::run::{Began, epoch_seconds, reap};
-use crate::{cleanup, lxc_tools, namespace, run, setup};
+use crate::{cleanup, lxc_tools, namespace, run, setup, unblocked};
 use life::Life;
 
 /// The hidden verb of the child that becomes `lxc-start`.
@@ -282,7 +282,5 @@ pub(crate) fn become_lxc_start(
         rustix::process::ioctl_tiocsctty(std::io::stdin()).during(what)?;
     }
     // Blocked here, they would be blocked in the container's init.
-    SigSet::all().thread_unblock().during("cannot unblock signals")?;
-    let err = Command::new(program).args(arguments).exec();
-    Err(Error::Open { path: program.to_owned(), source: err })
+    unblocked::exec(Command::new(program).args(arguments))
 }

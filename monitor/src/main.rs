@@ -42,6 +42,7 @@ mod rootfs;
 mod run;
 mod setup;
 mod target;
+mod unblocked;
 mod unpack;
 
 use std::ffi::OsString;
@@ -148,6 +149,9 @@ enum Verb {
     #[cfg(feature = "crun")]
     #[command(name = crun::oci::ENTRANCE, hide = true)]
     LxcEntrance(crun::oci::EntranceOrders),
+    #[cfg(feature = "crun")]
+    #[command(name = unblocked::CHILD, hide = true)]
+    Unblocked(unblocked::Orders),
     #[command(name = id_mapped::CHILD, hide = true)]
     UserNamespaceChild,
     #[command(name = setup::CHILD, hide = true)]
@@ -208,6 +212,8 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Verb::LxcKeeper(orders)) => return Ok(crun::oci::keep(&orders)),
         #[cfg(feature = "crun")]
         Some(Verb::LxcEntrance(orders)) => crun::oci::enter(&orders)?,
+        #[cfg(feature = "crun")]
+        Some(Verb::Unblocked(orders)) => unblocked::become_it(&orders)?,
         Some(Verb::Net { guest, change }) => {
             net::change(&guest.check()?, &change)?;
         }

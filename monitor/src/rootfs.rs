@@ -291,9 +291,19 @@ fn bind(source: &Path, point: &MountPoint, spot: &dyn Fn() -> Result<Spot>) -> R
 
 fn block_device(device: &Path, target: &Path, point: &MountPoint) -> Result<()> {
     let (flags, data) = options(point)?;
-    let data = std::ffi::CString::new(data.join(",")).expect("made of words without NUL");
-    mount(device, target, "ext4", flags, data.as_c_str())
-        .map_err(|err| mount_failed(err, &named(point)))
+    let attempt = |data: &[&str]| {
+        let data = std::ffi::CString::new(data.join(",")).expect("made of words without NUL");
+        mount(device, target, "ext4", flags, data.as_c_str())
+    };
+    let mut mounted = attempt(&data);
+    // Linux took this option away from ext4; a kernel that has it says nothing of others.
+    if mounted == Err(Errno::INVAL) && data.contains(&"noacl") {
+        mounted = attempt(&data.into_iter().filter(|word| *word != "noacl").collect::<Vec<_>>());
+        if mounted.is_ok() {
+            warn(&named(point), "acl=0 is ignored: this kernel mounts no ext4 without them");
+        }
+    }
+    mounted.map_err(|err| mount_failed(err, &named(point)))
 }
 
 /// PVE's mount options (`get_mount_options` of PVE::LXC::Config) as flags and filesystem data.

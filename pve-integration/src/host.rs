@@ -12,7 +12,7 @@ use rustix::system::uname;
 
 use crate::ct_config::{Arch, ContainerConfig, ValueError};
 
-pub use apparmor::AppArmor;
+pub use apparmor::{AppArmor, Mode};
 pub use cgroup::{CgroupFacts, CgroupVersion};
 
 #[derive(Clone, Debug, PartialEq, Eq)]

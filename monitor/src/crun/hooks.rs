@@ -3,10 +3,11 @@
 //! reboots: what `lxc-start` runs there for `lxc.hook.pre-start` and `lxc.hook.post-stop`.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::error::{Error, Result};
 use crate::guest::Guest;
+use crate::unblocked;
 
 const PRE_START: &str = "/usr/share/lxc/hooks/lxc-pve-prestart-hook";
 const POST_STOP: &str = "/usr/share/lxc/hooks/lxc-pve-poststop-hook";
@@ -59,7 +60,9 @@ impl Hooks {
 
     /// As LXC calls hooks of version 0.
     fn run(&self, hook: &Path, kind: &str, target: Option<&str>) -> Result<()> {
-        let mut command = Command::new(hook);
+        let failed = |why: String| Error::Hook { hook: hook.to_owned(), why };
+        let command = unblocked::command(hook, hook.as_os_str());
+        let mut command = command.map_err(|err| failed(err.to_string()))?;
         command.args([&self.name, "lxc", kind]).current_dir("/").env_clear();
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("LXC_NAME", &self.name).env("LXC_CONFIG_FILE", &self.config);
@@ -71,7 +74,6 @@ impl Hooks {
         command.envs(target.map(|target| ("LXC_TARGET", target)));
         // What it says is for whoever reads what we say.
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        let failed = |why: String| Error::Hook { hook: hook.to_owned(), why };
         let status = command.status().map_err(|err| failed(err.to_string()))?;
         if status.success() { Ok(()) } else { Err(failed(status.to_string())) }
     }

@@ -3,7 +3,7 @@
 
 use super::{BundleError, Guest, Warning, keys};
 use crate::ct_config::Features;
-use crate::host::{AppArmor, HostFacts};
+use crate::host::{AppArmor, HostFacts, Mode};
 use crate::policy::Feature;
 
 const PROFILE: &str = "lxc.apparmor.profile";
@@ -36,11 +36,21 @@ pub(super) fn of(
         }
         loaded(&wanted, facts, warnings)?
     };
-    if profile.is_none() && guest.policy.refuse.unconfined {
+    let tolerant = profile.as_deref().filter(|name| tolerates(name, facts));
+    if let Some(name) = tolerant {
+        let reason = format!("the profile '{name}' is in complain mode and forbids nothing");
+        warnings.push(Warning::new("apparmor", reason));
+    }
+    if (profile.is_none() || tolerant.is_some()) && guest.policy.refuse.unconfined {
         let what = "a container without an AppArmor profile".to_owned();
         return Err(BundleError::Policy { key: PROFILE.to_owned(), what });
     }
     Ok(profile.filter(|_| !reach.raw))
+}
+
+fn tolerates(name: &str, facts: &HostFacts) -> bool {
+    let Some(AppArmor::Profiles(profiles)) = &facts.apparmor else { return false };
+    profiles.get(name) == Some(&Mode::Tolerates)
 }
 
 fn wanted<'a>(guest: &Guest<'a>, features: &Features) -> Result<Wanted<'a>, BundleError> {
@@ -84,7 +94,7 @@ fn loaded(
     let why_not = match &facts.apparmor {
         None if named => "this host has no AppArmor".to_owned(),
         None => return Ok(None),
-        Some(AppArmor::Profiles(profiles)) if profiles.contains(name) => {
+        Some(AppArmor::Profiles(profiles)) if profiles.contains_key(name) => {
             return Ok(Some(name.to_owned()));
         }
         Some(AppArmor::Profiles(_)) if named => {

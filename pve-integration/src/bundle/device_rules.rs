@@ -61,12 +61,43 @@ pub(super) fn raw(
         if v1 {
             warnings.push(Warning::new(key, "is taken as lxc.cgroup2, which this host uses"));
         }
-        let rule = rule(value, allow);
-        rules.push(rule.ok_or_else(|| {
+        let rule = rule(value, allow).ok_or_else(|| {
             wrong(key, format!("'{value}' is not 'a' or '[b|c] MAJOR:MINOR [rwm]'"))
-        })?);
+        })?;
+        if !allow && is_always_allowed(&rule) {
+            let reason = format!("'{value}' is in vain where libcrun lets every container");
+            warnings.push(Warning::new(key, reason));
+        }
+        rules.push(rule);
     }
     Ok(())
+}
+
+/// What libcrun adds after the bundle's rules (`default_devices` of its cgroup-resources.c): any node may
+/// be made, and these character devices opened. `None` stands for every minor number.
+const ALWAYS: [(u32, Option<u32>); 10] = [
+    (1, Some(3)),
+    (1, Some(5)),
+    (1, Some(7)),
+    (1, Some(8)),
+    (1, Some(9)),
+    (5, Some(0)),
+    (5, Some(1)),
+    (5, Some(2)),
+    (10, Some(200)),
+    (136, None),
+];
+
+fn is_always_allowed(rule: &Value) -> bool {
+    if rule["access"].as_str().is_some_and(|access| access.contains('m')) {
+        return true;
+    }
+    let is = |name: &str, number: Option<u32>| {
+        rule[name].is_null() || number.is_none() || rule[name] == json!(number)
+    };
+    let devices =
+        ALWAYS.iter().any(|(major, minor)| is("major", Some(*major)) && is("minor", *minor));
+    rule["type"] != "b" && devices
 }
 
 fn rule(text: &str, allow: bool) -> Option<Value> {
@@ -98,6 +129,19 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[rstest]
+    #[case("a", true)]
+    #[case("c 1:9 r", true)]
+    #[case("c 136:7 w", true)]
+    #[case("c *:* w", true)]
+    #[case("b 8:0 rwm", true)]
+    #[case("b 8:0 rw", false)]
+    #[case("b 1:9 r", false)]
+    #[case("c 1:11 rw", false)]
+    fn knows_what_no_rule_takes_away(#[case] text: &str, #[case] expected: bool) {
+        assert_eq!(is_always_allowed(&rule(text, false).unwrap()), expected);
+    }
 
     #[rstest]
     #[case("a", Some(json!({ "allow": true, "access": "rwm" })))]

@@ -24,8 +24,6 @@ pub(super) enum Fate {
     Known,
     /// The container starts, and its task says that the key does nothing.
     Warned(&'static str),
-    /// The start fails, or PVE takes no such line.
-    Refused,
 }
 
 impl fmt::Display for Fate {
@@ -36,7 +34,6 @@ impl fmt::Display for Fate {
             Self::Names => "with `ostype`, or for applications",
             Self::Known => "-",
             Self::Warned(_) => "warns",
-            Self::Refused => "refused",
         })
     }
 }
@@ -97,9 +94,7 @@ impl Reach {
             Fate::Distributions | Fate::Names => (!config.has_distribution()).then(|| {
                 "is not applied: the container's distribution is not known (ostype)".to_owned()
             }),
-            fate @ (Fate::Applied | Fate::Known | Fate::Warned(_) | Fate::Refused) => {
-                self.reason(fate)
-            }
+            fate @ (Fate::Applied | Fate::Known | Fate::Warned(_)) => self.reason(fate),
         }
     }
 
@@ -108,7 +103,7 @@ impl Reach {
         match fate {
             Fate::Warned("") => Some(self.not_yet()),
             Fate::Warned(reason) => Some(reason.to_owned()),
-            Fate::Applied | Fate::Distributions | Fate::Names | Fate::Known | Fate::Refused => None,
+            Fate::Applied | Fate::Distributions | Fate::Names | Fate::Known => None,
         }
     }
 }
@@ -167,6 +162,14 @@ pub(super) fn warn(
             warnings.push(Warning::new(key, reason));
         }
     }
+    for text in config.unread() {
+        let key = text.split([':', '=', ' ']).next().unwrap_or_default();
+        let known = line(key).and_then(|line| reach.reason((reach.fate)(line)));
+        warnings.push(match known {
+            Some(reason) => Warning::new(key, reason),
+            None => Warning::new("config", format!("the line '{text}' is none of PVE's")),
+        });
+    }
     for (key, part) in parts(config, features, rootfs) {
         let stem = key.trim_end_matches(|c: char| c.is_ascii_digit());
         let name = if stem == key { format!("{key} {part}") } else { format!("{stem}[n] {part}") };
@@ -205,7 +208,7 @@ pub fn list() -> String {
     for line in TABLE {
         let reason = match line.crun {
             Fate::Warned(reason) => reason,
-            Fate::Applied | Fate::Distributions | Fate::Names | Fate::Known | Fate::Refused => "",
+            Fate::Applied | Fate::Distributions | Fate::Names | Fate::Known => "",
         };
         let note = if line.note.is_empty() { reason } else { line.note };
         text += &format!("| `{}` | {} | {} | {note} |\n", line.name, line.crun, line.lxc);

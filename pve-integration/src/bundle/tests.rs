@@ -2,7 +2,7 @@
 
 mod keys;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::host::{AppArmor, CgroupVersion};
+use crate::host::{AppArmor, CgroupVersion, Mode};
 
 pub(super) fn guest(config: &ContainerConfig) -> Guest<'_> {
     Guest {
@@ -182,6 +182,10 @@ fn confines_by_what_the_container_is(#[case] lines: &str, #[case] expected: &str
 
 const NAMED: &str = "lxc.apparmor.profile: mine";
 
+fn complaining() -> Option<AppArmor> {
+    Some(AppArmor::Profiles([("lxcri-system".to_owned(), Mode::Tolerates)].into()))
+}
+
 #[rstest]
 #[case::no_apparmor("", None, "")]
 #[case::none_to_name(
@@ -191,7 +195,7 @@ const NAMED: &str = "lxc.apparmor.profile: mine";
 )]
 #[case::not_loaded(
     "",
-    Some(AppArmor::Profiles(["lxcri-nesting".to_owned()].into())),
+    Some(AppArmor::Profiles([("lxcri-nesting".to_owned(), Mode::Forbids)].into())),
     "apparmor: the profile 'lxcri-system' is not loaded (apparmor_parser -r \
      /etc/apparmor.d/proxmox-lxcri does that); the container is not confined"
 )]
@@ -200,6 +204,11 @@ const NAMED: &str = "lxc.apparmor.profile: mine";
     Some(AppArmor::NoSecurityfs),
     "apparmor: 'lxcri-system' may not be loaded: securityfs is not mounted; the container is not \
      confined"
+)]
+#[case::complains(
+    "",
+    complaining(),
+    "apparmor: the profile 'lxcri-system' is in complain mode and forbids nothing\nlxcri-system"
 )]
 #[case::libcrun_finds_out(NAMED, Some(AppArmor::NoSecurityfs), "mine")]
 fn confines_as_far_as_the_host_can(
@@ -212,7 +221,8 @@ fn confines_as_far_as_the_host_can(
 
 #[rstest]
 #[case::without(None)]
-#[case::not_loaded(Some(AppArmor::Profiles(BTreeSet::default())))]
+#[case::not_loaded(Some(AppArmor::Profiles(BTreeMap::default())))]
+#[case::complains(complaining())]
 fn a_policy_can_insist_on_a_profile(#[case] apparmor: Option<AppArmor>) {
     let policy = Policy::parse("[refuse]\nunconfined = true\n", Path::new("p")).unwrap();
     let config = ContainerConfig::parse(MINIMAL.as_bytes());

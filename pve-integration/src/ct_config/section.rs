@@ -1,5 +1,6 @@
 //! One section of a config: what PVE's parser makes of its lines, and how PVE's writer prints it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::lxc_keys::{self, Verdict};
@@ -50,6 +51,11 @@ impl Section {
     /// The values of one raw key, in order.
     pub fn lxc_values(&self, key: &str) -> impl Iterator<Item = &str> {
         self.lxc.iter().filter(move |(k, _)| k == key).map(|(_, value)| value.as_str())
+    }
+
+    /// Lines that are no key of PVE's, or one that it does not take. They stay in the file.
+    pub fn unread(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        self.kept.iter().map(|line| String::from_utf8_lossy(line))
     }
 
     pub fn set_lxc(&mut self, lxc: Vec<(String, String)>) {

@@ -63,6 +63,7 @@ const OWN_LABEL: &[&str] = &["cat", "/proc/self/attr/current"];
 #[rstest]
 #[case::application("", "lxcri-application")]
 #[case::nesting(NESTING, "lxcri-nesting")]
+#[case::raw_nesting("lxc.apparmor.allow_nesting: 1", "lxcri-nesting")]
 fn a_program_and_what_is_run_beside_it_are_confined_alike(
     #[case] line: &str,
     #[case] profile: &str,

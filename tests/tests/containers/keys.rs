@@ -1,5 +1,11 @@
 //! Keys of a config, each seen from inside the container, or from the kernel's side of it. Several a
-//! container, as each costs time.
+//! container, as each costs time. `tests/keys/observed.toml` says which test is whose.
+
+mod disks;
+mod features;
+mod nesting;
+mod raw;
+mod unheeded;
 
 use rstest::rstest;
 use tests::{Daemon, Guest};

@@ -72,6 +72,11 @@ fn log(daemon: &Daemon, vmid: u32) -> String {
 
 /// By name; of an application or, without an entrypoint, a system container.
 fn results(options: &[(&str, &str)]) -> BTreeMap<String, String> {
+    results_with(options, "")
+}
+
+/// And with lines that no request of ours may send.
+fn results_with(options: &[(&str, &str)], lines: &str) -> BTreeMap<String, String> {
     let daemon = daemon();
     load_af_alg();
     with_probe(&daemon);
@@ -80,6 +85,9 @@ fn results(options: &[(&str, &str)]) -> BTreeMap<String, String> {
     let env = format!("HOST_PID={pid}\0HOST_SOCKET={socket}\0HOST_INTERFACE=lxcri-secret");
     let guest =
         daemon.create(100, BUSYBOX, &[&[SUBVOL, SMALL, ("env", env.as_str())], options].concat());
+    let config = daemon.config_path(100);
+    let text = fs_err::read_to_string(&config).unwrap();
+    fs_err::write(&config, format!("{text}{lines}")).unwrap();
     let link = |verb: &[&str]| {
         let status = std::process::Command::new("ip").arg("link").args(verb).status().unwrap();
         assert!(status.success(), "ip link {verb:?}");
@@ -233,6 +241,16 @@ fn is_answered(#[case] options: &[(&str, &str)], #[case] expected: fn(&Claim) ->
     assert_eq!(found.len(), CLAIMS.len());
     let denied = CLAIMS.iter().filter(|claim| expected(claim) != OWN).count();
     assert!(denied >= 75, "{denied}");
+}
+
+/// `keyctl` is the only difference; what it reaches is the container's own.
+#[test]
+fn keyrings_are_there_if_they_are_asked_for() {
+    let found = results_with(&[UNPRIVILEGED], "features: keyctl=1\n");
+    let claims = CLAIMS.iter().map(|claim| (claim.0, claim.1));
+    let different: Vec<_> = claims.filter(|(name, result)| found[*name] != *result).collect();
+    assert_eq!(different, [("keyring", "ENOSYS")], "{}", found["keyring"]);
+    assert_eq!(found["keyring"], OWN);
 }
 
 #[rstest]

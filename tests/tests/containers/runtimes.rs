@@ -541,6 +541,8 @@ fn a_start_tells_all_it_is_asked_for(#[case] runtime: &str) {
     assert_eq!(told(&[]), 0);
     assert!(told(&[("debug", "1")]) > 0);
     assert_eq!(told(&[("debug", "0")]), 0);
+    assert_eq!(guest.put_config(&[("debug", "1")]).status, 200);
+    assert!(told(&[]) > 0);
     guest.destroy();
 }
 

@@ -85,6 +85,8 @@ fn boots_debian_and_ends_cleanly(#[values("crun", "lxc")] runtime: &str) {
         ("memory", "768"),
         ("hostname", "web.example.com"),
         ("nameserver", "192.0.2.53"),
+        ("searchdomain", "example.org"),
+        ("timezone", "Europe/Vienna"),
         ("features", "nesting=1"),
     ];
     let guest = daemon.create(100, TEMPLATE, &options);
@@ -96,7 +98,9 @@ fn boots_debian_and_ends_cleanly(#[values("crun", "lxc")] runtime: &str) {
     assert_eq!(system.inside("hostname"), "web"); // systemd goes by the file
     assert_eq!(system.file("/etc/hostname"), "web");
     assert!(system.file("/etc/hosts").contains("127.0.1.1 web.example.com web"));
-    assert!(system.file("/etc/resolv.conf").contains("nameserver 192.0.2.53"));
+    let resolver = "search example.org\nnameserver 192.0.2.53";
+    assert!(system.file("/etc/resolv.conf").contains(resolver));
+    assert_eq!(system.inside("readlink -f /etc/localtime"), "/usr/share/zoneinfo/Europe/Vienna");
     assert_eq!(system.inside("stat -c %u:%g /etc/hostname /etc/hosts"), "0:0\n0:0");
     assert!(system.inside("systemd-detect-virt --container").contains("lxc"));
     // The journal has the boot, and takes more.

@@ -1,11 +1,12 @@
 //! The table itself, in the order in which it is shown.
 
-use super::Fate::{Applied, Distributions, Known, Names, Refused, Warned};
+use super::Fate::{Applied, Distributions, Known, Names, Warned};
 use super::{Fate, Key, key};
 
 const NOT_YET: Fate = Warned("");
 const NO_LXC: Fate = Warned("is read by nobody: LXC's own tools do not start this container");
 const LXC_PROFILE: Fate = Warned("is about the profile that LXC makes: crun's are files");
+const ROOTFS: Fate = Warned("is left out, as PVE does: it is `rootfs`'s to say");
 const QUOTA: Fate = Warned("needs the volume's device inside the container, which it has not");
 
 pub(super) const TABLE: &[Key] = &[
@@ -210,8 +211,8 @@ pub(super) const TABLE: &[Key] = &[
     key("lxc.prlimit.*", Applied, Applied, ""),
     key("lxc.pty.max", Applied, Applied, ""),
     key("lxc.rootfs.mount", Warned("is the monitor's own"), Applied, ""),
-    key("lxc.rootfs.options", Refused, Refused, "PVE takes no such line"),
-    key("lxc.rootfs.path", Refused, Refused, "PVE takes no such line"),
+    key("lxc.rootfs.options", ROOTFS, ROOTFS, ""),
+    key("lxc.rootfs.path", ROOTFS, ROOTFS, ""),
     key("lxc.seccomp.notify.cookie", NOT_YET, Applied, ""),
     key("lxc.seccomp.notify.proxy", NOT_YET, Applied, ""),
     key("lxc.seccomp.profile", NOT_YET, Applied, ""),

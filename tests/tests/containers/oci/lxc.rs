@@ -160,7 +160,8 @@ fn hooks_of_the_host_s_are_told_the_state() {
     let bundle = bundle();
     let hook = |name: &str| {
         let out = bundle.path(name).to_str().unwrap().to_owned();
-        json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("cat >{out}")]}])
+        let script = format!("grep SigBlk /proc/$$/status >{out}.signals; cat >{out}");
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}])
     };
     bundle.config(|config| {
         config["hooks"] = json!({"createRuntime": hook("made"), "poststart": hook("started"), "poststop": hook("stopped")});
@@ -179,6 +180,11 @@ fn hooks_of_the_host_s_are_told_the_state() {
     assert!(!bundle.path("stopped").exists());
     bundle.done(&["delete", "--force", "c1"]);
     assert_eq!(told("stopped")["status"], "stopped");
+    // Or none could be ended by a signal.
+    for name in ["made", "started", "stopped"] {
+        let blocked = fs::read_to_string(bundle.path(&format!("{name}.signals"))).unwrap();
+        assert_eq!(blocked, "SigBlk:\t0000000000000000\n", "{name}");
+    }
 
     bundle.config(|config| {
         config["hooks"] = json!({"createRuntime": [{"path": "/bin/false"}]});

@@ -4,13 +4,11 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::SigSet;
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType, Process as Wanted};
 use oci_verbs::Exec;
 use pve_integration::lxc::ENTER_FOLDER;
@@ -24,8 +22,8 @@ use super::{Verbs, within};
 use crate::crun::oci::attend::{Attendant, exit_code, write_pid_file};
 use crate::crun::oci::error::{Error, Result};
 use crate::crun::oci::process::Process;
-use crate::entrypoint;
 use crate::error::During as _;
+use crate::{entrypoint, unblocked};
 
 /// The hidden verb of the child that becomes `lxc-attach`.
 pub(crate) const ENTRANCE: &str = "lxc-entrance";
@@ -205,9 +203,7 @@ pub(crate) fn enter(orders: &EntranceOrders) -> Result<()> {
         rustix::process::setsid().during(what)?;
         rustix::process::ioctl_tiocsctty(std::io::stdin()).during(what)?;
     }
-    SigSet::all().thread_unblock().during("cannot unblock signals")?;
-    let source = Command::new(&orders.program).args(&orders.arguments).exec();
-    Err(crate::error::Error::Open { path: orders.program.clone(), source }.into())
+    Ok(unblocked::exec(Command::new(&orders.program).args(&orders.arguments))?)
 }
 
 fn resource(kind: PosixRlimitType) -> Resource {

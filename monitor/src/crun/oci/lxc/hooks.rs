@@ -1,8 +1,8 @@
 //! Hooks of the bundle's that run on the host: LXC has others, which are not told the state.
 
+use std::ffi::OsStr;
 use std::io::Write as _;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use oci_spec::runtime::Hook;
@@ -10,15 +10,15 @@ use serde_json::Value;
 
 use super::within;
 use crate::crun::oci::error::{Error, Result};
+use crate::unblocked;
 
 /// With the container's state on its standard input.
 pub(super) fn run(hook: &Hook, state: &Value) -> Result<()> {
     let failed = |why: String| Error::Hook { hook: hook.path().clone(), why };
     let mut words = hook.args().iter().flatten();
-    let mut command = Command::new(hook.path());
-    if let Some(name) = words.next() {
-        command.arg0(name);
-    }
+    let name = words.next().map_or(hook.path().as_os_str(), OsStr::new);
+    let command = unblocked::command(hook.path(), name);
+    let mut command = command.map_err(|err| failed(err.to_string()))?;
     command.args(words).env_clear();
     let variables = hook.env().iter().flatten().filter_map(|line| line.split_once('='));
     command.envs(variables).stdin(Stdio::piped()).stdout(Stdio::null());

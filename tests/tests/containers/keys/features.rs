@@ -1,0 +1,116 @@
+//! `features`, and keys that choose what kind of container it is.
+
+use rstest::rstest;
+use tests::Guest;
+
+use super::{add_lines, guest, has_lines, limit, seen};
+use crate::{BUSYBOX, PATIENT, PRIVILEGED, SMALL, SUBVOL, UNPRIVILEGED, daemon};
+
+#[rstest]
+#[case::not_by_itself("nesting=0", "read-only")]
+#[case::forced("force_rw_sys=1", "writable")]
+fn sys_is_writable_if_it_is_to_be(#[case] features: &str, #[case] expected: &str) {
+    let script = "grep -q \" /sys sysfs rw\" /proc/mounts && echo writable || echo read-only";
+    let output = seen(&[SUBVOL, UNPRIVILEGED], script, &format!("features: {features}\n"));
+    has_lines(&output, &[expected]);
+}
+
+#[rstest]
+#[case::without("fuse=0", "none")]
+#[case::with("fuse=1", "opened")]
+fn fuse_is_its_own_to_open(#[case] features: &str, #[case] expected: &str) {
+    let script = "if test -c /dev/fuse; then : <>/dev/fuse && echo opened; stat -c %t:%T /dev/fuse; \
+        else echo none; fi";
+    let output = seen(&[SUBVOL, UNPRIVILEGED], script, &format!("features: {features}\n"));
+    has_lines(&output, &[expected]);
+    assert_eq!(output.contains("a:e5"), expected == "opened", "{output}");
+}
+
+#[test]
+fn a_program_of_32_bits_sees_such_a_machine() {
+    // PER_LINUX32 of personality(2); the kernel of the tests has no other name for its machine.
+    let script = "cat /proc/self/personality";
+    has_lines(&seen(&[SUBVOL, UNPRIVILEGED, ("arch", "amd64")], script, ""), &["00000000"]);
+    has_lines(&seen(&[SUBVOL, UNPRIVILEGED, ("arch", "i386")], script, ""), &["00000008"]);
+}
+
+#[rstest]
+#[case::with("1", "a console")]
+#[case::without("0", "none")]
+fn an_init_system_has_a_console_or_none(#[case] console: &str, #[case] expected: &str) {
+    let daemon = daemon();
+    let lines = "lxc.init.cmd: /bin/sh -c 'test -c /dev/console && echo a console || echo none; \
+        test -t 0 && echo a terminal; exit 0'\n";
+    let options = [SUBVOL, SMALL, UNPRIVILEGED, ("console", console)];
+    let guest = daemon.create(100, BUSYBOX, &options);
+    add_lines(&daemon, lines);
+    let output = guest.ends_well();
+    has_lines(&output, &[expected]);
+    assert_eq!(output.contains("a terminal"), console == "1", "{output}");
+    guest.destroy();
+}
+
+/// As `alpine.common.conf` of LXC's, whose init needs less than others.
+#[test]
+fn a_distribution_has_its_capabilities() {
+    let bounding = |ostype: &str| {
+        let daemon = daemon();
+        let guest = daemon.create(100, BUSYBOX, &[SUBVOL, SMALL, PRIVILEGED]);
+        let lines = "lxc.init.cmd: /bin/grep CapBnd /proc/self/status\n";
+        add_lines(&daemon, &format!("{lines}ostype: {ostype}\n"));
+        guest.task("start", &[]);
+        guest.wait();
+        let output = guest.output();
+        guest.destroy();
+        let text = output.lines().find_map(|line| line.strip_prefix("CapBnd:")).unwrap();
+        u64::from_str_radix(text.trim(), 16).unwrap()
+    };
+    let (mknod, boot) = (1 << 27, 1 << 22);
+    let debian = bounding("unmanaged");
+    assert_ne!(debian & mknod, 0, "{debian:x}");
+    let alpine = bounding("alpine");
+    assert_eq!(alpine & mknod, 0, "{alpine:x}");
+    assert_ne!(alpine & boot, 0, "{alpine:x}");
+}
+
+fn oci_file(guest: &Guest<'_>, daemon: &tests::Daemon, lines: &str) {
+    let path = daemon.root().join("etc/pve/nodes/pve1/oci/100.conf");
+    let own = fs_err::read_to_string(&path).unwrap_or_default();
+    fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+    fs_err::write(&path, format!("{own}{lines}")).unwrap();
+    assert_eq!(guest.status(), "stopped");
+}
+
+/// Limits whose controller this kernel may lack: they hold, or the start says that they do not.
+#[rstest]
+#[case::io_max(
+    "io-max: 7:0 rbps=1048576 wiops=100\n",
+    "io.max",
+    "7:0 rbps=1048576 wbps=max riops=max wiops=100"
+)]
+#[case::hugepages("hugepages: 2M=64\n", "hugetlb.2MB.max", "67108864")]
+fn a_limit_holds_or_is_missed_by_name(
+    #[case] line: &str,
+    #[case] file: &str,
+    #[case] expected: &str,
+) {
+    let daemon = daemon();
+    let guest = guest(&daemon, &[SUBVOL, UNPRIVILEGED], PATIENT, "");
+    oci_file(&guest, &daemon, line);
+    let task = guest.task("start", &[]);
+    guest.wait_for_output("ready");
+    if fs_err::exists(format!("/sys/fs/cgroup/init.scope/{file}")).unwrap()
+        || task.exitstatus == "OK"
+    {
+        assert_eq!(limit(&guest, file), expected, "{}", task.log);
+    } else {
+        assert_eq!(task.exitstatus, "WARNINGS: 1", "{}", task.log);
+        let missed = ["this host has no such limit", "this host has no cgroup controller"];
+        let (name, _) = line.split_once(':').unwrap();
+        let said =
+            |line: &str| line.contains(name) && missed.iter().any(|text| line.contains(text));
+        assert!(task.log.lines().any(said), "{}", task.log);
+    }
+    guest.stop();
+    guest.destroy();
+}
