@@ -101,8 +101,6 @@ enum Verb {
         #[arg(long)]
         value: String,
     },
-    /// Write the files of a running container's distribution anew: network, names, resolver
-    SetUp(GuestArguments),
     /// Unpack an archive into a container's rootfs
     Unpack {
         #[command(flatten)]
@@ -219,7 +217,6 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         Some(Verb::Mount { guest, key, value }) => hotplug::mount(&guest.check()?, &key, &value)?,
         Some(Verb::Cleanup(guest)) => cleanup::cleanup(&guest.check()?)?,
-        Some(Verb::SetUp(guest)) => setup::running(&guest.check()?)?,
         Some(Verb::Unpack { guest, archive, how }) => {
             unpack::unpack(&guest.check()?, &archive, &how)?;
         }

@@ -9,18 +9,19 @@ mod tree;
 mod write;
 
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use pve_integration::bundle::IdMaps;
-use pve_integration::ct_config::{self, ContainerConfig};
+use pve_integration::ct_config::ContainerConfig;
 use pve_integration::setup::{HostResolver, Secrets, Settings, Timezone, UNMANAGED};
 use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::confined;
 use crate::detect::Detected;
-use crate::error::{During, Error, Result};
+use crate::error::{During, Result};
 use crate::guest::{Guest, warn};
 use host_keys::HostKey;
 
@@ -33,8 +34,17 @@ pub(crate) const CHILD: &str = "setup-child";
 #[derive(Default, Serialize, Deserialize)]
 struct Orders {
     settings: Settings,
-    /// Of a rootfs fresh from its template.
-    new: Option<New>,
+    moment: Moment,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+enum Moment {
+    /// The rootfs is fresh from its template.
+    New(New),
+    #[default]
+    Start,
+    /// An interface of the running container has changed.
+    NetChange,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -82,7 +92,7 @@ pub(crate) fn of_new(
     }
     let settings = Settings { ostype: Some(ostype.to_owned()), ..settings(guest, config)? };
     let host_keys = host_keys::make(guest, rootfs, &settings.hostname)?;
-    message(&Orders { settings, new: Some(New { secrets, host_keys }) }).map(Some)
+    message(&Orders { settings, moment: Moment::New(New { secrets, host_keys }) }).map(Some)
 }
 
 /// Before each start, whatever its program is: PVE goes by the distribution alone.
@@ -100,38 +110,37 @@ pub(crate) fn before_start(
         warn("ostype", reason);
         return Ok(());
     }
-    set_up(guest, config, rootfs, runtime)
-}
-
-/// The verb `set-up`: what the config says by now, into the files of a running container.
-pub(crate) fn running(guest: &Guest) -> Result<()> {
-    let (config, _digest) = ct_config::read(&guest.root, &guest.node, guest.vmid)?;
-    if config.ostype() == Some(UNMANAGED) {
-        return Ok(());
-    }
-    let init = guest.init()?;
-    // Where its namespaces have it, and not what is mounted there for the monitor alone. Links of the
-    // kernel's own are not followed from there on.
-    let root = format!("/proc/{}/root", init.as_raw_nonzero());
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root =
-        rustix::fs::open(root, flags, Mode::empty()).during("cannot look into the container")?;
-    // Whoever has this number by now is not the container any more.
-    if guest.init()? != init {
-        return Err(Error::NotRunning(guest.vmid));
-    }
-    let held = format!("/proc/{}/fd/{}", std::process::id(), root.as_raw_fd());
-    set_up(guest, &config, Path::new(&held), Runtime::Crun)
-}
-
-fn set_up(guest: &Guest, config: &ContainerConfig, rootfs: &Path, runtime: Runtime) -> Result<()> {
     let maps = IdMaps::of(config)?;
     let tty_folder = runtime == Runtime::Lxc && maps.is_empty();
     // An application under libcrun has files of ours mounted over those.
     let names = runtime == Runtime::Lxc || !config.is_application();
     let settings = Settings { tty_folder, names, ..settings(guest, config)? };
-    let orders = message(&Orders { settings, new: None })?;
+    let orders = message(&Orders { settings, moment: Moment::Start })?;
     confined::run(&confined::arguments(CHILD, rootfs, &maps), orders, &maps)
+}
+
+/// The root of a container that runs, by its first process: where its namespaces have it, and not what is
+/// mounted there for the monitor alone. Links of the kernel's own are not followed from there on.
+pub(crate) fn root_of(init: Pid) -> Result<OwnedFd> {
+    let root = format!("/proc/{}/root", init.as_raw_nonzero());
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(root, flags, Mode::empty()).during("cannot look into the container")
+}
+
+/// What the distribution of a container that runs reads of its network: as `config` has it by now.
+pub(crate) fn after_net_change(
+    guest: &Guest,
+    config: &ContainerConfig,
+    root: BorrowedFd<'_>,
+) -> Result<()> {
+    if config.ostype() == Some(UNMANAGED) || config.rootfs()?.ro {
+        return Ok(());
+    }
+    let held = format!("/proc/{}/fd/{}", std::process::id(), root.as_raw_fd());
+    let maps = IdMaps::of(config)?;
+    let settings = known(guest, config)?;
+    let orders = message(&Orders { settings, moment: Moment::NetChange })?;
+    confined::run(&confined::arguments(CHILD, Path::new(&held), &maps), orders, &maps)
 }
 
 fn settings(guest: &Guest, config: &ContainerConfig) -> Result<Settings> {

@@ -28,7 +28,7 @@ pub use self::accounts::{home_of, with_password};
 pub use self::distribution::ostype_of;
 pub use self::draft::{Look, Step};
 pub use self::network::{HostResolver, hosts_section, resolv_conf};
-pub use self::plan::{Plan, after_create, before_start};
+pub use self::plan::{Plan, after_create, after_net_change, before_start};
 pub use self::section::{Where, with_section};
 pub use self::settings::{Settings, Timezone};
 pub use self::ssh_keys::{InvalidSshKeys, validate_ssh_keys};

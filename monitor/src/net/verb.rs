@@ -16,6 +16,7 @@ use crate::error::{During, Error, Result};
 use crate::guest::{Guest, warn};
 use crate::lease::{self, Wanted};
 use crate::names::Names;
+use crate::setup;
 
 #[derive(Args)]
 pub(crate) struct Change {
@@ -43,7 +44,7 @@ pub(crate) fn change(guest: &Guest, change: &Change) -> Result<()> {
         warn(&warning.key, &warning.reason);
     }
     let init = guest.init()?;
-    let namespace = namespace_of(init)?;
+    let (namespace, root) = (namespace_of(init)?, setup::root_of(init)?);
     // A number may have gone to another process meanwhile.
     if guest.init()? != init {
         return Err(Error::NotRunning(guest.vmid));
@@ -61,33 +62,37 @@ pub(crate) fn change(guest: &Guest, change: &Change) -> Result<()> {
         }
     }
     taken?;
-    let (config, _) = ct_config::read(&guest.root, &guest.node, guest.vmid)?;
+    let (mut config, _) = ct_config::read(&guest.root, &guest.node, guest.vmid)?;
+    match &change.new {
+        Some(new) => config.set(&change.key, new),
+        None => drop(config.remove(&change.key)),
+    }
     let monitor = parent_of(init).ok_or(Error::NotRunning(guest.vmid))?;
     let lease = new.as_ref().filter(|net| net.host_managed || config.is_application());
     let lease = lease.and_then(|net| network::lease(&change.key, net));
     // An init system keeps its own leases.
     let leased = lease.map(|lease| Wanted::of(guest, &config, &lease)).transpose()?;
     lease::want(guest, &change.key, leased, is_another(&wanted), monitor)?;
-    if let Err(err) = rename(guest, config, change, monitor) {
+    // Its interfaces are as they should be; what it reads at its next boot is no reason to say otherwise.
+    if let Err(err) = setup::after_net_change(guest, &config, root.as_fd()) {
+        warn("ostype", &crate::one_line(&err));
+    }
+    if let Err(err) = rename(guest, &config, monitor) {
         warn("hosts", &crate::one_line(&err));
     }
     Ok(())
 }
 
 /// An application's list of hosts has its own address. It is where its monitor sees it.
-fn rename(guest: &Guest, mut config: ContainerConfig, change: &Change, monitor: Pid) -> Result<()> {
+fn rename(guest: &Guest, config: &ContainerConfig, monitor: Pid) -> Result<()> {
     if !config.is_application() {
         return Ok(());
-    }
-    match &change.new {
-        Some(new) => config.set(&change.key, new),
-        None => drop(config.remove(&change.key)),
     }
     let path = format!("/proc/{}/ns/mnt", monitor.as_raw_nonzero());
     let what = "cannot enter the monitor's mount namespace";
     let mounts = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     setns(mounts.during(what)?, CloneFlags::CLONE_NEWNS).during(what)?;
-    Names::of(guest).write_hosts(guest, &config)
+    Names::of(guest).write_hosts(guest, config)
 }
 
 /// Its monitor.

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use pve_integration::setup::{
-    Look, Plan, Step, Where, after_create, before_start, home_of, with_password, with_section,
+    Look, Plan, Step, Where, after_create, after_net_change, before_start, home_of, with_password,
+    with_section,
 };
 
 use super::tree::Tree;
-use super::{New, Orders, systemd};
+use super::{Moment, New, Orders, systemd};
 use crate::confined::enter;
 use crate::error::{During, Result};
 use crate::guest::warn;
@@ -29,12 +30,16 @@ pub(crate) fn setup_here(rootfs: &Path, shifted: bool) -> Result<()> {
 
 fn apply(tree: &Tree, orders: &Orders) -> Result<()> {
     let settings = &orders.settings;
-    match &orders.new {
-        Some(new) => {
+    match &orders.moment {
+        Moment::New(new) => {
             furnish(tree, new)?;
             carry_out(tree, &after_create(settings, tree));
         }
-        None => carry_out(tree, &before_start(settings, tree)),
+        Moment::Start => carry_out(tree, &before_start(settings, tree)),
+        Moment::NetChange => {
+            carry_out(tree, &after_net_change(settings, tree));
+            return Ok(());
+        }
     }
     if !settings.nesting
         && let Some(advice) = systemd::nesting_advice(tree)
@@ -196,7 +201,7 @@ mod tests {
             timezone: Some(zone),
             ..Settings::default()
         };
-        let new = Some(New { secrets, ..New::default() });
+        let new = New { secrets, ..New::default() };
         let files = [
             ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"),
             ("etc/shadow", "root:*:1:0:99999:7:::\n"),
@@ -206,7 +211,7 @@ mod tests {
             ("root/.profile", ""),
         ];
 
-        let (dir, done) = set_up(&files, &Orders { settings, new });
+        let (dir, done) = set_up(&files, &Orders { settings, moment: Moment::New(new) });
 
         done.unwrap();
         let read = |path: &str| fs_err::read_to_string(dir.path().join(path)).unwrap();
@@ -231,7 +236,7 @@ mod tests {
     fn without_a_password_nobody_logs_in_by_one() {
         let files = [("etc/passwd", "root::0:0:root:/root:/bin/sh\n")];
         let (dir, done) =
-            set_up(&files, &Orders { new: Some(New::default()), ..Orders::default() });
+            set_up(&files, &Orders { moment: Moment::New(New::default()), ..Orders::default() });
         done.unwrap();
         let passwd = fs_err::read_to_string(dir.path().join("etc/passwd")).unwrap();
         assert_eq!(passwd, "root:*:0:0:root:/root:/bin/sh\n");
@@ -246,8 +251,10 @@ mod tests {
         let root =
             openat(CWD, dir.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
 
-        let new = Some(New { secrets, ..New::default() });
-        let err = apply(&Tree::new(root), &Orders { new, ..Orders::default() }).unwrap_err();
+        let new = New { secrets, ..New::default() };
+        let err =
+            apply(&Tree::new(root), &Orders { moment: Moment::New(new), ..Orders::default() })
+                .unwrap_err();
 
         assert_eq!(err.to_string(), "cannot set root's SSH keys");
         assert_eq!(fs_err::read_dir(outside.path()).unwrap().count(), 0);
@@ -299,7 +306,7 @@ mod tests {
             let host = pve_integration::setup::HostResolver::default();
             let settings = Settings::of(&config, vmid, host).unwrap();
 
-            apply(&Tree::new(root), &Orders { settings, new: None }).unwrap();
+            apply(&Tree::new(root), &Orders { settings, moment: Moment::Start }).unwrap();
 
             assert_eq!(listed(), before, "{links:?}");
         }
@@ -318,7 +325,7 @@ mod tests {
             openat(CWD, dir.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
         let settings = Settings { hostname: "web".to_owned(), names: true, ..Settings::default() };
 
-        apply(&Tree::new(root), &Orders { settings, new: None }).unwrap();
+        apply(&Tree::new(root), &Orders { settings, moment: Moment::Start }).unwrap();
 
         assert_eq!(fs_err::read_to_string(dir.path().join("etc/hostname")).unwrap(), "web\n");
         assert!(dir.path().join("fastboot").exists());
@@ -342,7 +349,7 @@ mod tests {
                     names: true,
                     ..Settings::default()
                 },
-                new: None,
+                moment: Moment::Start,
             },
         );
         done.unwrap();

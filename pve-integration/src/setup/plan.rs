@@ -32,6 +32,16 @@ pub fn before_start(settings: &Settings, look: &dyn Look) -> Plan {
     Plan { steps, warnings }
 }
 
+/// Of a container that runs, once an interface of it has changed (`update_ipconfig` of PVE::LXC).
+pub fn after_net_change(settings: &Settings, look: &dyn Look) -> Plan {
+    let mut draft = Draft::new(look);
+    if let Some(found) = recognized(settings, look, &mut draft) {
+        attempt(&mut draft, "the network", |draft| network(&found, settings, draft));
+    }
+    let (steps, warnings) = draft.finish();
+    Plan { steps, warnings }
+}
+
 /// Once, for a rootfs fresh from its template: what the first start would need to find.
 pub fn after_create(settings: &Settings, look: &dyn Look) -> Plan {
     let mut draft = Draft::new(look);

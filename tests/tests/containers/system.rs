@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rstest::rstest;
-use tests::{Daemon, Guest, NODE, binary, eventually};
+use tests::{Daemon, Guest, eventually};
 
 use crate::runtimes::daemon_with;
 use crate::tools::{on_a_terminal, read_until};
@@ -87,6 +87,7 @@ fn boots_debian_and_ends_cleanly(#[values("crun", "lxc")] runtime: &str) {
         ("nameserver", "192.0.2.53"),
         ("searchdomain", "example.org"),
         ("timezone", "Europe/Vienna"),
+        ("net0", "name=eth0,ip=192.0.2.10/24"),
         ("features", "nesting=1"),
     ];
     let guest = daemon.create(100, TEMPLATE, &options);
@@ -97,7 +98,7 @@ fn boots_debian_and_ends_cleanly(#[values("crun", "lxc")] runtime: &str) {
 
     assert_eq!(system.inside("hostname"), "web"); // systemd goes by the file
     assert_eq!(system.file("/etc/hostname"), "web");
-    assert!(system.file("/etc/hosts").contains("127.0.1.1 web.example.com web"));
+    assert!(system.file("/etc/hosts").contains("192.0.2.10 web.example.com web"));
     let resolver = "search example.org\nnameserver 192.0.2.53";
     assert!(system.file("/etc/resolv.conf").contains(resolver));
     assert_eq!(system.inside("readlink -f /etc/localtime"), "/usr/share/zoneinfo/Europe/Vienna");
@@ -118,18 +119,15 @@ fn boots_debian_and_ends_cleanly(#[values("crun", "lxc")] runtime: &str) {
     system.login_on("1");
     system.login_on("2");
 
-    // A change while it runs reaches its files.
-    daemon.put("/nodes/pve1/lxc/100/config", &[("hostname", "new.example.com")]).data();
-    let written = Command::new(binary("lxcri-lxc-monitor"))
-        .args(["set-up", "--node", NODE, "--root"])
-        .arg(daemon.root())
-        .arg("100")
-        .output()
-        .unwrap();
-    assert!(written.status.success(), "{written:?}");
-    assert_eq!(system.file("/etc/hostname"), "new");
-    let hosts = system.file("/etc/hosts");
-    assert!(hosts.contains("new.example.com new") && !hosts.contains("web"), "{hosts}");
+    // A change while it runs reaches its files, and its interface.
+    let network = "cat /etc/network/interfaces /etc/systemd/network/eth0.network 2>/dev/null";
+    assert!(system.inside(network).contains("192.0.2.10"));
+    let changes = [("net0", "name=eth0,ip=192.0.2.11/24"), ("hostname", "new.example.com")];
+    assert_eq!(system.guest.put_config(&changes).status, 200);
+    let text = system.inside(network);
+    // LXC's interfaces wait for the next start.
+    let (now, before) = (text.contains("192.0.2.11"), text.contains("192.0.2.10"));
+    assert_eq!((now, before), (runtime == "crun", runtime == "lxc"), "{text}");
 
     if runtime == "crun" {
         let boot = "systemctl show -P UserspaceTimestampMonotonic";
