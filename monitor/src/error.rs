@@ -35,6 +35,8 @@ pub(crate) enum Error {
     VolumeFormat { volume: VolumeId, format: &'static str },
     #[error("directory '{}' does not exist", .0.display())]
     NoDirectory(PathBuf),
+    #[error("'{}' is not mounted: it is, or lies below, a symbolic link", .0.display())]
+    LinkToSource(PathBuf),
     #[error("volume '{volume}' is in use by {}", .device.display())]
     VolumeInUse { volume: VolumeId, device: PathBuf },
     #[error("unsupported mount option '{0}'")]

@@ -11,7 +11,7 @@ use openapi::VolumeId;
 use pve_integration::bundle::{IdMaps, disk_ids, rootfs_path};
 use pve_integration::ct_config::{ContainerConfig, MountPoint, MountSource};
 use pve_integration::storage::{StorageConfig, VolumeFormat, VolumeName};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, openat2, statat};
 use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_remount, unmount,
@@ -265,10 +265,9 @@ fn attach(
             }
         }
         MountSource::Bind(source) => {
-            if !source.is_dir() {
-                return Err(Error::NoDirectory(source.clone()));
-            }
-            bind(source, point, spot)?;
+            let folder = open_source(source)?;
+            let held = Spot::fd(folder);
+            bind(&held.path, point, spot)?;
             Ok(None)
         }
         MountSource::Device(device) => {
@@ -278,9 +277,19 @@ fn attach(
     }
 }
 
+/// A folder of the host's, to which no link may lead, as in PVE (`bindmount` of PVE::LXC): who may write
+/// above it is not always who may say what is mounted.
+fn open_source(source: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat2(CWD, source, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).map_err(|err| match err {
+        Errno::LOOP => Error::LinkToSource(source.to_owned()),
+        Errno::NOENT | Errno::NOTDIR => Error::NoDirectory(source.to_owned()),
+        err => Error::Open { path: source.to_owned(), source: err.into() },
+    })
+}
+
 fn bind(source: &Path, point: &MountPoint, spot: &dyn Fn() -> Result<Spot>) -> Result<()> {
-    let failed =
-        |err: Errno| Error::Mount { what: format!("'{}'", source.display()), source: err.into() };
+    let failed = |err: Errno| Error::Mount { what: named(point), source: err.into() };
     mount_bind(source, &spot()?.path).map_err(failed)?;
     let (flags, _) = options(point)?;
     if !flags.is_empty() {

@@ -9,6 +9,7 @@ use pve_integration::storage::{StorageConfig, StorageError};
 
 use crate::access_store::AccessStore;
 use crate::api::cluster::HostRows;
+use crate::bind_mounts::BindMounts;
 use crate::console::Consoles;
 use crate::guests::Guests;
 use crate::host_status::HostStatus;
@@ -36,11 +37,12 @@ struct Services {
     storages: Reading<StorageConfig>,
     host_rows: HostRows,
     fingerprint: Reading<Option<String>>,
+    bind_mounts: BindMounts,
 }
 
 impl App {
     pub fn new(root: Root, node: NodeName, programs: Programs) -> Self {
-        Self::beside(None, root, node, programs, Settings::default())
+        Self::beside(None, root, node, programs, Settings::default(), BindMounts::default())
     }
 
     /// As `new`, on a node where pveproxy answers what is not answered here.
@@ -50,6 +52,7 @@ impl App {
         node: NodeName,
         programs: Programs,
         choice: Settings,
+        bind_mounts: BindMounts,
     ) -> Self {
         let tasks = Tasks::new(&root, node.clone());
         let access = Arc::new(AccessStore::new(root.clone()));
@@ -64,6 +67,7 @@ impl App {
             storages: Reading::new(root.storage_cfg()),
             host_rows: HostRows::default(),
             fingerprint: Reading::new(root.tls_cert(&node)),
+            bind_mounts,
             tasks,
             root,
             node,
@@ -101,6 +105,11 @@ impl App {
     /// `None` where there is no PVE but ours.
     pub(crate) fn pveproxy(&self) -> Option<&PveProxy> {
         self.0.pveproxy.as_ref()
+    }
+
+    /// What others than root@pam may mount of this host.
+    pub(crate) fn bind_mounts(&self) -> &BindMounts {
+        &self.0.bind_mounts
     }
 
     pub(crate) fn host_rows(&self) -> &HostRows {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use openapi::{InvalidNodeName, NodeName};
 use serde::Deserialize;
 
+use crate::bind_mounts::{BindMounts, RawBindMount};
 use crate::pveproxy::RawSettings;
 use crate::runtime::Settings;
 use crate::runtime::rules;
@@ -24,6 +25,8 @@ struct RawConfig {
     pveproxy: Option<RawSettings>,
     #[serde(default)]
     runtime: rules::RawSettings,
+    #[serde(default, rename = "bind-mount")]
+    bind_mounts: Vec<RawBindMount>,
 }
 
 /// What the file says, checked. What it leaves out is decided by `serve`.
@@ -35,6 +38,7 @@ pub(crate) struct Config {
     pub(crate) lxc_monitor: Option<PathBuf>,
     pub(crate) pveproxy: Option<RawSettings>,
     pub(crate) runtime: Settings,
+    pub(crate) bind_mounts: BindMounts,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -85,8 +89,10 @@ impl Config {
                 Err(source) => return Err(ConfigError::Node { path, value, source }),
             },
         };
-        let runtime = match Settings::check(raw.runtime) {
-            Ok(runtime) => runtime,
+        let checked = Settings::check(raw.runtime)
+            .and_then(|runtime| Ok((runtime, BindMounts::check(raw.bind_mounts)?)));
+        let (runtime, bind_mounts) = match checked {
+            Ok(checked) => checked,
             Err(rules::Mistake { at, reason }) => {
                 return Err(ConfigError::Syntax { path, line: line_of(text, at.start), reason });
             }
@@ -97,7 +103,7 @@ impl Config {
                 return Err(ConfigError::Relative { path, key, value });
             }
         }
-        Ok(Self { listen, node, monitor, lxc_monitor, pveproxy, runtime })
+        Ok(Self { listen, node, monitor, lxc_monitor, pveproxy, runtime, bind_mounts })
     }
 }
 
@@ -155,6 +161,7 @@ mod tests {
         assert!(config.monitor.is_some() && config.lxc_monitor.is_some());
         assert!(config.pveproxy.is_some() && config.runtime.lxc_start.is_some());
         assert_eq!(config.runtime.pct, Some("/usr/sbin/pct".into()));
+        assert_ne!(config.bind_mounts, BindMounts::default());
     }
 
     #[rstest]
@@ -175,6 +182,7 @@ mod tests {
         "config.toml: line 2: '^(x$' is no regular expression"
     )]
     #[case::rule_without_runtime("[[runtime.rule]]\nvmid = \"1\"", "missing field `runtime`")]
+    #[case::bind_mount("[[bind-mount]]\npath = \"srv\"", "line 2: path = \"srv\" is no absolute")]
     #[case::relative_pct("[runtime]\npct = \"pct\"", "line 2: pct = ")]
     #[case::relative_lxc("[runtime]\nlxc-start = \"lxc-start\"", "line 2: lxc-start = ")]
     fn refuses_and_names(#[case] text: &str, #[case] named: &str) {

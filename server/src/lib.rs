@@ -7,6 +7,7 @@ mod access_store;
 mod api;
 mod api_router;
 pub mod app;
+mod bind_mounts;
 mod body;
 mod checksum;
 pub mod cli;

@@ -115,7 +115,7 @@ pub async fn serve(options: Options) -> Result<(), StartError> {
     if runtime.pct.is_none() && on_pve(&root) {
         runtime.pct = Some(PathBuf::from(pct::PROGRAM));
     }
-    let app = App::beside(pveproxy, root.clone(), node, programs, runtime);
+    let app = App::beside(pveproxy, root.clone(), node, programs, runtime, config.bind_mounts);
 
     let usual = || (!on_pve(app.root())).then_some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8006)));
     let network = match options.listen.or(config.listen).or_else(usual) {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tests::Daemon;
 
-use crate::with_users;
+use crate::{with_guest, with_users};
 
 const STORAGES: &str = "dir: local\n\tpath /var/lib/vz\n\tcontent vztmpl,rootdir,images\n\n\
     dir: tapes\n\tpath /srv/tapes\n\tcontent backup\n";
@@ -127,4 +127,29 @@ fn paths_of_the_host_are_for_root_alone() {
         );
         assert_eq!(put(mp), refused);
     }
+}
+
+/// Unless the administrator lists them.
+#[test]
+fn folders_that_are_listed_are_for_others_too() {
+    let list = "[[bind-mount]]\npath = \"/srv/share\"\n\
+        [[bind-mount]]\npath = \"/srv/media\"\nread-only = true\nusers = [\"ann@pve\"]\n";
+    let daemon = with_guest().file("etc/proxmox-lxcri/config.toml", list).start();
+    let put = |mp: &str| daemon.guest(100).put_config(&[("mp0", mp)]).line();
+    let refused = |what: &str| format!("403 Permission check failed ({what})");
+    let unlisted = refused("mount point type bind is only allowed for root@pam");
+
+    for mp in ["/srv,mp=/x", "/srv/shared,mp=/x", "/srv/media,mp=/x,ro=1"] {
+        assert_eq!(put(mp), unlisted, "{mp}");
+    }
+    assert_eq!(put("/srv/share/../x,mp=/x"), "400 Parameter verification failed.");
+    let ids = refused("mount point type bind with idmap is only allowed for root@pam");
+    assert_eq!(put("/srv/share,mp=/x,idmap=passthrough"), ids);
+    assert_eq!(put("/srv/share/docs,mp=/x"), "200 OK");
+    assert_eq!(daemon.guest(100).config()["mp0"], "/srv/share/docs,mp=/x");
+    // Nor does the list of folders say anything of devices, or of the root file system.
+    assert_eq!(
+        put("/dev/loop0,mp=/x"),
+        refused("mount point type device is only allowed for root@pam")
+    );
 }

@@ -59,7 +59,7 @@ pub(super) const TABLE: &[Key] = &[
         "mp[n] volume",
         Applied,
         Applied,
-        "folder or raw ext4; bind and device are for root@pam to set",
+        "folder or raw ext4; devices and folders of the host are for root@pam to set, or listed",
     ),
     key("mp[n] mp", Applied, Applied, "made without following links"),
     key("mp[n] acl", Applied, Applied, "of an ext4 volume; others have their file system's"),

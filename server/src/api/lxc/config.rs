@@ -103,7 +103,8 @@ pub(super) async fn update(
     let old = app.guests().changeable(guest.vmid, digest.as_deref()).await?;
     let tags = old.config.get("tags").unwrap_or_default();
     let (old, unprivileged) = (Some(&old.config), old.config.unprivileged());
-    let rights = Rights { caller: &caller, vmid: guest.vmid, pool: None };
+    let bind_mounts = app.bind_mounts();
+    let rights = Rights { caller: &caller, vmid: guest.vmid, pool: None, bind_mounts };
     let none = std::collections::BTreeMap::new();
     for delete in [&change.delete, &change.revert] {
         rights.require_changes(Changes { old, set: &none, delete, unprivileged })?;

@@ -61,7 +61,7 @@ pub(in crate::api) async fn make(
     Filling::from_params(&params).check()?;
     let pool = text("pool");
     require_pool(&caller, pool)?;
-    let rights = Rights { caller: &caller, vmid, pool };
+    let rights = Rights { caller: &caller, vmid, pool, bind_mounts: app.bind_mounts() };
     let firewall = match rights.require_create() {
         // Whoever may back it up may bring it back, but with the firewall that it has.
         Err(_) if overwrite && rights.may_back_up() => {

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use openapi::{Privilege, Vmid, VolumeId};
 use pve_integration::bundle::Reversed;
-use pve_integration::ct_config::ContainerConfig;
+use pve_integration::ct_config::{ContainerConfig, MountPoint};
 use pve_integration::storage::{ContentType, StorageConfig, VolumeName};
 
 use crate::api::storage::require_access;
+use crate::bind_mounts::BindMounts;
 use crate::error::ApiError;
 use crate::extract::Caller;
 use crate::guests::{Archive, bridge_path, is_indexed, new_size_gib, split_list};
@@ -18,6 +19,7 @@ pub(super) struct Rights<'a> {
     pub(super) vmid: Vmid,
     /// That the guest is to be put in.
     pub(super) pool: Option<&'a str>,
+    pub(super) bind_mounts: &'a BindMounts,
 }
 
 #[derive(Clone, Copy)]
@@ -148,7 +150,7 @@ impl Rights<'_> {
             // root's. PVE refuses that, too.
             Rule::Root(_) if new.is_none() && !is_there(key, changes.old) => Ok(()),
             Rule::Root(what) => Err(ApiError::forbidden(what)),
-            Rule::Disk => self.require_disk(new),
+            Rule::Disk => self.require_disk(key, new, changes.unprivileged),
             Rule::Net => self.require_net(old, new),
             Rule::Features => self.require_features(old, new, changes.unprivileged),
             // On the guest itself: PVE asks no pool here. The tags have rules of their own.
@@ -159,14 +161,26 @@ impl Rights<'_> {
         }
     }
 
-    fn require_disk(&self, new: Option<&str>) -> Result<(), ApiError> {
+    fn require_disk(
+        &self,
+        key: &str,
+        new: Option<&str>,
+        unprivileged: bool,
+    ) -> Result<(), ApiError> {
         self.require(Privilege::VmConfigDisk)?;
         let Some(new) = new else { return Ok(()) };
         let volume = volume_part(new);
-        if volume.starts_with('/') {
+        if volume.starts_with("/dev/") || (volume.starts_with('/') && key == "rootfs") {
             let kind = if volume.starts_with("/dev/") { "device" } else { "bind" };
             let what = format!("mount point type {kind} is only allowed for root@pam");
             return Err(ApiError::forbidden(what));
+        }
+        if volume.starts_with('/') {
+            let point =
+                MountPoint::parse(key, new).map_err(|err| ApiError::forbidden(err.reason))?;
+            let user = self.caller.auth().user().to_string();
+            let allowed = self.bind_mounts.allow(&user, &point, unprivileged);
+            return allowed.map_err(|err| ApiError::forbidden(err.to_string()));
         }
         // A bare number goes to the default storage, which is checked by its own name.
         let Ok(volume) = volume.parse::<VolumeId>() else { return Ok(()) };

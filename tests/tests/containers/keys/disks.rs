@@ -8,7 +8,7 @@ use rstest::rstest;
 use tests::{Content, Daemon, Guest, rootfs};
 
 use super::{add_lines, guest, has_lines};
-use crate::{BUSYBOX, RAW, SMALL, SUBVOL, UNPRIVILEGED, daemon, sh};
+use crate::{BUSYBOX, PATIENT, RAW, SMALL, SUBVOL, UNPRIVILEGED, daemon, sh};
 
 /// The template, with something to mount an application's names on.
 const NAMED: &str = "named.tar.gz";
@@ -184,5 +184,37 @@ fn ids_of_the_root_are_mapped() {
         std::os::unix::fs::MetadataExt::uid(&fs_err::metadata(mounted.path().join("x")).unwrap());
     run("umount", &[mounted.path()]);
     assert_eq!(made, 0);
+    guest.destroy();
+}
+
+/// Whoever may write above a folder does not say what is mounted.
+#[rstest]
+#[case::itself("link")]
+#[case::on_the_way("link/inner")]
+fn no_link_leads_to_what_is_mounted(#[case] source: &str) {
+    let daemon = daemon();
+    let guest = guest(&daemon, &[SUBVOL, UNPRIVILEGED], PATIENT, "");
+    let shared = tempfile::tempdir_in("/run").unwrap();
+    let secret = tempfile::tempdir_in("/run").unwrap();
+    fs_err::create_dir(secret.path().join("inner")).unwrap();
+    std::os::unix::fs::symlink(secret.path(), shared.path().join("link")).unwrap();
+    let line = format!("{},mp=/data", shared.path().join(source).display());
+    let config = fs_err::read_to_string(daemon.config_path(100)).unwrap();
+    add_lines(&daemon, &format!("mp0: {line}\n"));
+    let failed = guest.task("start", &[]).failed();
+    assert!(failed.contains("it is, or lies below, a symbolic link"), "{failed}");
+
+    fs_err::write(daemon.config_path(100), config).unwrap();
+    guest.start();
+    guest.wait_for_output("ready");
+    let added = Command::new(tests::binary("lxcri-lxc-monitor"))
+        .args(["mount", "--node", tests::NODE, "--root"])
+        .arg(daemon.root())
+        .args(["100", "--key", "mp0", "--value", &line])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&added.stderr);
+    assert!(said.contains("it is, or lies below, a symbolic link"), "{said}");
+    guest.stop();
     guest.destroy();
 }
