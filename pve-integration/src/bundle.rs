@@ -53,6 +53,7 @@ pub use limits::{Setting, settings};
 pub use nodes::{Node, NodeKind};
 pub use reverse::{ReverseError, Reversed, reverse};
 pub(crate) use rlimits::sysctl_namespace;
+pub use seccomp::{Profile as SeccompProfile, ProfileError};
 pub use stop_signal::stop_signal;
 pub use surroundings::{
     DeviceError, OwnedNode, Surroundings, SurroundingsError, device_nodes, rootfs_path,
@@ -82,6 +83,8 @@ pub struct Guest<'a> {
     pub exists: fn(&Path) -> bool,
     /// What becomes `/dev/tty1` and so on, unless the runtime makes them itself.
     pub ttys: &'a [String],
+    /// Of `lxc.seccomp.profile`, read for a runtime that does not read it itself.
+    pub seccomp: Option<&'a SeccompProfile>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -188,7 +191,7 @@ pub(crate) fn decide(
         linux["personality"] = json!({ "domain": "LINUX32" });
     }
     if facts.seccomp {
-        linux["seccomp"] = seccomp::rules(guest, facts, &maps, &features, &kept);
+        linux["seccomp"] = seccomp::rules(guest, facts, &maps, &features, &kept, reach)?;
     } else {
         warnings.push(Warning::new("seccomp", "this kernel filters no system calls"));
     }

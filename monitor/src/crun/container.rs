@@ -131,7 +131,7 @@ fn write_bundle(
     nodes: &[Node],
     ttys: &[String],
 ) -> Result<Bundle> {
-    let found = guest.surroundings()?;
+    let found = guest.surroundings()?.with_seccomp(config)?;
     let bundle = bundle::spec(&found.guest(config, rootfs, nodes, ttys), &found.facts)?;
     for warning in &bundle.warnings {
         warn(&warning.key, &warning.reason);

@@ -138,6 +138,7 @@ impl Reversed {
             nodes: &[],
             exists: |_| true,
             ttys: &[],
+            seccomp: None,
         };
         spec(&guest, facts)
     }

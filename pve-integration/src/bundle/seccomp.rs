@@ -1,17 +1,22 @@
 //! System call rules: PVE's (`make_seccomp_config` in pve-container's `PVE/LXC.pm`), a deny list on
 //! top of "allow", for containers with an init system; a list of what is allowed for an application.
+//! The file that a raw line names stands in the place of both.
 
 mod application;
 mod filter;
+mod profile;
 
 use serde_json::Value;
 
 use self::filter::{Action, Bits, Filter, Rule};
-use super::Guest;
+pub use self::profile::{Profile, ProfileError};
 use super::capabilities::Kept;
 use super::id_map::IdMaps;
+use super::{BundleError, Guest, keys, wrong};
 use crate::ct_config::{Arch, Features};
 use crate::host::HostFacts;
+
+pub(super) const KEY: &str = "lxc.seccomp.profile";
 
 const EPERM: u32 = 1;
 const EACCES: u32 = 13;
@@ -30,25 +35,26 @@ pub(super) fn rules(
     maps: &IdMaps,
     features: &Features,
     kept: &Kept,
-) -> Value {
+    reach: &keys::Reach,
+) -> Result<Value, BundleError> {
     let shifted = !maps.is_empty();
-    let mut filter = if guest.config.is_application() {
+    let named = !reach.raw && guest.config.current().lxc_values(KEY).next().is_some();
+    let mut filter = if named {
+        let profile = guest.seccomp.ok_or_else(|| wrong(KEY, "the file was not read"))?;
+        profile.filter().clone()
+    } else if guest.config.is_application() {
         application::filter(kept, features, shifted)
     } else {
         system(shifted, features)
     };
     filter.deny(&guest.policy.deny_syscalls);
-    filter.to_value(architectures(facts.arch))
+    Ok(filter.to_value(architectures(facts.arch)))
 }
 
 fn system(shifted: bool, features: &Features) -> Filter {
     let modules =
         ["delete_module", "finit_module", "init_module", "kexec_load", "open_by_handle_at"];
-    let forced = Bits { index: 1, mask: FORCE, bits: FORCE };
-    let mut rules = vec![
-        Rule::all(Action::Errno(EPERM), &modules),
-        Rule::when(Action::Errno(EACCES), "umount2", forced),
-    ];
+    let mut rules = vec![Rule::all(Action::Errno(EPERM), &modules), no_forced_umount()];
     if shifted {
         rules.push(Rule::when(Action::Errno(EPERM), "ioctl", btrfs()));
         // PVE compares all 64 bits; the kernel looks at 32 of them.
@@ -60,6 +66,12 @@ fn system(shifted: bool, features: &Features) -> Filter {
         }
     }
     Filter { default: Action::Allow, rules }
+}
+
+/// LXC's `reject_force_umount`.
+fn no_forced_umount() -> Rule {
+    let forced = Bits { index: 1, mask: FORCE, bits: FORCE };
+    Rule::when(Action::Errno(EACCES), "umount2", forced)
 }
 
 fn btrfs() -> Bits {

@@ -1,13 +1,14 @@
 //! What a start finds on its host and makes its bundle of. Read here alone, so that whoever shows a
 //! bundle and whoever starts it see the same.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use openapi::{NodeName, Vmid};
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 
+use super::seccomp::{self, Profile, ProfileError};
 use super::{Guest, IdMaps, Node, NodeKind};
 use crate::ct_config::{ContainerConfig, Device, ValueError};
 use crate::host::HostFacts;
@@ -22,12 +23,17 @@ pub struct Surroundings {
     pub facts: HostFacts,
     policy: Policy,
     oci: OciConfig,
+    seccomp: Option<Profile>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum SurroundingsError {
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    #[error("{}: cannot read '{}'", seccomp::KEY, path.display())]
+    Unread { path: PathBuf, source: io::Error },
+    #[error("{}: {}: {reason}", seccomp::KEY, path.display())]
+    Profile { path: PathBuf, reason: ProfileError },
     /// The source names the file.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -42,7 +48,24 @@ impl Surroundings {
             policy: Policy::read(root)?,
             // A container that was never given any has no such file.
             oci: OciConfig::read(&root.oci_config(node, vmid))?.unwrap_or_default(),
+            seccomp: None,
         })
+    }
+
+    /// With the file of system call rules that a raw line names, for a runtime that does not read it
+    /// itself. Of several lines LXC takes the last.
+    pub fn with_seccomp(mut self, config: &ContainerConfig) -> Result<Self, SurroundingsError> {
+        let Some(path) = config.current().lxc_values(seccomp::KEY).last() else { return Ok(self) };
+        let path = PathBuf::from(path);
+        let text = match read_profile(&path) {
+            Ok(text) => text,
+            Err(source) => return Err(SurroundingsError::Unread { path, source }),
+        };
+        match Profile::parse(&text, self.facts.arch) {
+            Ok(profile) => self.seccomp = Some(profile),
+            Err(reason) => return Err(SurroundingsError::Profile { path, reason }),
+        }
+        Ok(self)
     }
 
     /// What is to be started. `ttys` are the terminals that are there for it.
@@ -64,8 +87,29 @@ impl Surroundings {
             nodes,
             exists: Path::exists,
             ttys,
+            seccomp: self.seccomp.as_ref(),
         }
     }
+}
+
+/// What no profile comes near.
+const LARGEST_PROFILE: u64 = 1 << 20;
+
+/// Only root names it, so links are followed; a pipe or a device would keep the start waiting.
+fn read_profile(path: &Path) -> io::Result<String> {
+    if !path.is_absolute() {
+        return Err(io::Error::other("the path is not absolute"));
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = std::fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut text = String::new();
+    if file.take(LARGEST_PROFILE + 1).read_to_string(&mut text)? as u64 > LARGEST_PROFILE {
+        return Err(io::Error::other("it is larger than 1 MiB"));
+    }
+    Ok(text)
 }
 
 /// Where libcrun finds the rootfs. It looks it up as the container's root, who is nobody special on
@@ -165,6 +209,61 @@ mod tests {
     use fs_err as fs;
 
     use super::*;
+
+    /// Where a start is without anything of its own.
+    fn surroundings(root: &Path) -> Surroundings {
+        Surroundings {
+            vmid: "100".parse().unwrap(),
+            cgroup: String::new(),
+            facts: HostFacts::for_tests(),
+            policy: Policy::read(&Root::new(root).unwrap()).unwrap(),
+            oci: OciConfig::default(),
+            seccomp: None,
+        }
+    }
+
+    #[test]
+    fn reads_the_last_profile_and_says_what_is_wrong_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let read = |names: &[&str]| {
+            let lines: String =
+                names.iter().map(|path| format!("lxc.seccomp.profile: {path}\n")).collect();
+            let found = surroundings(dir.path());
+            let config = ContainerConfig::parse(lines.as_bytes());
+            found.with_seccomp(&config).map(|found| found.seccomp).map_err(|err| {
+                std::iter::successors(Some(&err as &dyn std::error::Error), |err| err.source())
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(": ")
+            })
+        };
+        fs::write(path("good"), "2\nallowlist\nread\n").unwrap();
+        fs::write(path("bad"), "2\nallowlist\nread forbid\n").unwrap();
+        fs::write(path("large"), vec![b'#'; (1 << 20) + 1]).unwrap();
+        fs::write(path("bytes"), [0xff]).unwrap();
+        std::os::unix::fs::symlink("good", path("link")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, path("pipe"), Mode::RUSR).unwrap();
+
+        assert_eq!(read(&[]).unwrap(), None);
+        for good in ["good", "link"] {
+            assert!(read(&[&path("bad"), &path(good)]).unwrap().is_some());
+        }
+        let (bad, key) = (path("bad"), "lxc.seccomp.profile");
+        let action = "line 3: 'forbid' is no action: allow, errno, kill, trap";
+        assert_eq!(read(&[&path("good"), &bad]).unwrap_err(), format!("{key}: {bad}: {action}"));
+        for (path, reason) in [
+            ("good".to_owned(), "the path is not absolute"),
+            (path("gone"), "No such file or directory (os error 2)"),
+            (path("."), "it is not a file"),
+            (path("pipe"), "it is not a file"),
+            (path("large"), "it is larger than 1 MiB"),
+            (path("bytes"), "stream did not contain valid UTF-8"),
+        ] {
+            let expected = format!("{key}: cannot read '{path}': {reason}");
+            assert_eq!(read(&[&path]).unwrap_err(), expected);
+        }
+    }
 
     fn maps(text: &str) -> IdMaps {
         IdMaps::of(&ContainerConfig::parse(text.as_bytes())).unwrap()

@@ -22,6 +22,7 @@ pub(super) fn guest(config: &ContainerConfig) -> Guest<'_> {
         terminal: false,
         policy: &DEFAULT_POLICY,
         ttys: &[],
+        seccomp: None,
         nodes: &[],
         exists: |_| true,
     }
@@ -56,7 +57,7 @@ static DEFAULT_POLICY: LazyLock<Policy> = LazyLock::new(Policy::default);
 
 const MINIMAL: &str = "arch: amd64\nostype: debian\nrootfs: local:100/x.raw,size=4G\n";
 
-fn with(lines: &str) -> String {
+pub(super) fn with(lines: &str) -> String {
     format!("{MINIMAL}{lines}\n")
 }
 

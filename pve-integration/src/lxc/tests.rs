@@ -41,6 +41,7 @@ fn convert_with(
         nodes: &[],
         exists: |_| true,
         ttys: &[],
+        seccomp: None,
     };
     let files = Files {
         log: Path::new("/var/log/proxmox-lxcri/100.log"),

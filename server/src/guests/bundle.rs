@@ -105,7 +105,9 @@ impl Guests {
         tell: impl FnOnce(&Guest<'_>, &HostFacts) -> Result<T, BundleError>,
     ) -> Result<T, GuestError> {
         let root = &self.0.root;
-        let found = Surroundings::read(root, &self.0.node, vmid).map_err(|err| failed(&err))?;
+        let found = Surroundings::read(root, &self.0.node, vmid);
+        let found = found.and_then(|found| found.with_seccomp(config));
+        let found = found.map_err(|err| failed(&err))?;
         let maps = IdMaps::of(config).map_err(|err| failed(&err))?;
         let rootfs = rootfs_path(root, vmid, &maps).map_err(|err| failed(&err))?;
         let nodes = device_nodes(config, &root.device_dir(vmid), &maps);

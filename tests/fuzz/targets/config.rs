@@ -24,6 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
         nodes: &[],
         exists: |_| true,
         ttys: &[],
+        seccomp: None,
     };
     if let Ok(bundle) = bundle::spec(&guest, &HostFacts::for_tests()) {
         let text = bundle::to_json(&bundle.spec);

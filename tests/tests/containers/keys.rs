@@ -5,6 +5,7 @@ mod disks;
 mod features;
 mod nesting;
 mod raw;
+mod seccomp;
 mod unheeded;
 
 use rstest::rstest;

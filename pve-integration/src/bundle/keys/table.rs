@@ -215,7 +215,12 @@ pub(super) const TABLE: &[Key] = &[
     key("lxc.rootfs.path", ROOTFS, ROOTFS, ""),
     key("lxc.seccomp.notify.cookie", NOT_YET, Applied, ""),
     key("lxc.seccomp.notify.proxy", NOT_YET, Applied, ""),
-    key("lxc.seccomp.profile", NOT_YET, Applied, ""),
+    key(
+        "lxc.seccomp.profile",
+        Applied,
+        Applied,
+        "in the place of all other rules but the policy's; crun: version 2, without `notify`",
+    ),
     key("lxc.selinux.context", Applied, Applied, "where the host has SELinux, else said"),
     key("lxc.signal.halt", Applied, Applied, ""),
     key(

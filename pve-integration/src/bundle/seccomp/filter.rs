@@ -9,6 +9,10 @@ use super::EPERM;
 pub(super) enum Action {
     Allow,
     Errno(u32),
+    /// The thread that makes it.
+    Kill,
+    /// SIGSYS.
+    Trap,
 }
 
 /// Holds if the argument's bits under `mask` are `bits`. The kernel cuts many arguments to 32 bits, so
@@ -38,22 +42,68 @@ impl Bits {
     }
 }
 
+/// What libseccomp compares besides bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operator {
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Equal,
+    GreaterOrEqual,
+    Greater,
+}
+
+/// What one argument must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Test {
+    Bits(Bits),
+    /// All 64 bits, as numbers without a sign.
+    Whole {
+        index: u32,
+        operator: Operator,
+        value: u64,
+    },
+}
+
+impl Test {
+    pub(super) fn index(self) -> u32 {
+        match self {
+            Self::Bits(Bits { index, .. }) | Self::Whole { index, .. } => index,
+        }
+    }
+
+    #[cfg(test)]
+    fn holds(self, argument: u64) -> bool {
+        match self {
+            Self::Bits(Bits { mask, bits, .. }) => argument & mask == bits,
+            Self::Whole { operator, value, .. } => match operator {
+                Operator::NotEqual => argument != value,
+                Operator::Less => argument < value,
+                Operator::LessOrEqual => argument <= value,
+                Operator::Equal => argument == value,
+                Operator::GreaterOrEqual => argument >= value,
+                Operator::Greater => argument > value,
+            },
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rule {
     pub(super) names: Vec<String>,
     pub(super) action: Action,
-    /// `None` for every call of that name.
-    pub(super) when: Option<Bits>,
+    /// All of them, each of another argument; none for every call of that name.
+    pub(super) when: Vec<Test>,
 }
 
 impl Rule {
     pub(super) fn all<S: AsRef<str>>(action: Action, names: &[S]) -> Self {
         let names = names.iter().map(|name| name.as_ref().to_owned()).collect();
-        Self { names, action, when: None }
+        Self { names, action, when: Vec::new() }
     }
 
     pub(super) fn when(action: Action, name: &str, when: Bits) -> Self {
-        Self { names: vec![name.to_owned()], action, when: Some(when) }
+        Self { names: vec![name.to_owned()], action, when: vec![Test::Bits(when)] }
     }
 }
 
@@ -95,9 +145,7 @@ impl Filter {
     pub(super) fn verdict(&self, name: &str, index: u32, argument: u64) -> Action {
         let holds = |rule: &&Rule| {
             rule.names.iter().any(|other| other == name)
-                && rule
-                    .when
-                    .is_none_or(|when| when.index == index && argument & when.mask == when.bits)
+                && rule.when.iter().all(|test| test.index() == index && test.holds(argument))
         };
         self.rules.iter().find(holds).map_or(self.default, |rule| rule.action)
     }
@@ -107,6 +155,8 @@ fn name(action: Action) -> &'static str {
     match action {
         Action::Allow => "SCMP_ACT_ALLOW",
         Action::Errno(_) => "SCMP_ACT_ERRNO",
+        Action::Kill => "SCMP_ACT_KILL",
+        Action::Trap => "SCMP_ACT_TRAP",
     }
 }
 
@@ -115,9 +165,27 @@ fn rule(rule: &Rule) -> Value {
     if let Action::Errno(errno) = rule.action {
         value["errnoRet"] = errno.into();
     }
-    if let Some(Bits { index, mask, bits }) = rule.when {
-        // OCI's `value` is libseccomp's mask here.
-        value["args"] = json!([{ "index": index, "value": mask, "valueTwo": bits, "op": "SCMP_CMP_MASKED_EQ" }]);
+    if !rule.when.is_empty() {
+        value["args"] = rule.when.iter().map(test).collect();
     }
     value
+}
+
+fn test(test: &Test) -> Value {
+    let (index, operator, value) = match *test {
+        // OCI's `value` is libseccomp's mask here.
+        Test::Bits(Bits { index, mask, bits }) => {
+            return json!({ "index": index, "value": mask, "valueTwo": bits, "op": "SCMP_CMP_MASKED_EQ" });
+        }
+        Test::Whole { index, operator, value } => (index, operator, value),
+    };
+    let op = match operator {
+        Operator::NotEqual => "SCMP_CMP_NE",
+        Operator::Less => "SCMP_CMP_LT",
+        Operator::LessOrEqual => "SCMP_CMP_LE",
+        Operator::Equal => "SCMP_CMP_EQ",
+        Operator::GreaterOrEqual => "SCMP_CMP_GE",
+        Operator::Greater => "SCMP_CMP_GT",
+    };
+    json!({ "index": index, "value": value, "op": op })
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::bundle::{Bundle, Guest, IdMaps, Node, NodeKind, disk_ids, spec};
+use crate::bundle::{Bundle, Guest, IdMaps, Node, NodeKind, SeccompProfile, disk_ids, spec};
 use crate::ct_config::{ContainerConfig, Section};
 use crate::host::{CgroupVersion, HostFacts};
 use crate::network::tests as network;
@@ -52,6 +52,10 @@ fn convert(text: &str) -> Bundle {
         facts.lxcfs = vec!["/proc/meminfo", "/proc/uptime"];
     }
     let own: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("#oci ")).collect();
+    // The file that a raw line names.
+    let profile: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("#seccomp ")).collect();
+    let profile = (!profile.is_empty())
+        .then(|| SeccompProfile::parse(&profile.join("\n"), facts.arch).unwrap());
     let guest = Guest {
         vmid: "100".parse().unwrap(),
         config: &config,
@@ -63,6 +67,7 @@ fn convert(text: &str) -> Bundle {
         nodes: &nodes(config.current()),
         exists: |path| !path.starts_with("/sys/fs/selinux"),
         ttys: &[],
+        seccomp: profile.as_ref(),
     };
     spec(&guest, &facts).unwrap()
 }

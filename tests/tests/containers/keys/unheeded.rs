@@ -40,7 +40,6 @@ const LINES: &[(&str, &str)] = &[
     ("lxc.start.order: 1", "lxc.start.order"),
     ("lxc.tty.max: 2", "lxc.tty.max"),
     ("features: mount=nfs", "features: mount"),
-    ("lxc.seccomp.profile: /nowhere", "lxc.seccomp.profile"),
 ];
 
 #[test]
