@@ -32,7 +32,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("run no cgroup", "run --rm --cgroups=disabled img echo free"),
     (
         "detach",
-        "run -d --name c --memory 64m --pids-limit 44 --health-cmd 'test -e /tmp/healthy' --health-interval 0 img sh -c 'trap \"echo told; exit 5\" TERM; echo up; while :; do sleep 0.1; done'",
+        "run -d --name c --memory 64m --pids-limit 44 --health-cmd 'test -e /tmp/healthy' --health-interval 0 img sh -c 'trap \"echo told; exit 5\" TERM; echo up; sleep 1000 & wait'",
     ),
     ("exec", "exec c sh -c 'echo in; exit 9'"),
     ("exec terminal", "exec -t c sh -c 'test -t 0 && test -t 1 && echo terminal'"),
