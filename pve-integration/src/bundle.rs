@@ -33,6 +33,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use oci_spec::runtime::Spec;
 use openapi::Vmid;
@@ -85,6 +86,27 @@ pub struct Guest<'a> {
     pub ttys: &'a [String],
     /// Of `lxc.seccomp.profile`, read for a runtime that does not read it itself.
     pub seccomp: Option<&'a SeccompProfile>,
+}
+
+impl<'a> Guest<'a> {
+    /// CT 100 on a host that takes nothing away and has whatever is looked for.
+    pub fn for_tests(config: &'a ContainerConfig) -> Self {
+        static OCI: LazyLock<OciConfig> = LazyLock::new(OciConfig::default);
+        static POLICY: LazyLock<Policy> = LazyLock::new(Policy::default);
+        Self {
+            vmid: "100".parse().expect("a number that a guest may have"),
+            config,
+            oci: &OCI,
+            rootfs: Path::new("/var/lib/lxc/100/rootfs"),
+            cgroup: "lxc/100/ns".to_owned(),
+            terminal: false,
+            policy: &POLICY,
+            nodes: &[],
+            exists: |_| true,
+            ttys: &[],
+            seccomp: None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -4,7 +4,6 @@ mod keys;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use rstest::rstest;
@@ -12,39 +11,19 @@ use rstest::rstest;
 use super::*;
 use crate::host::{AppArmor, CgroupVersion, Mode};
 
-pub(super) fn guest(config: &ContainerConfig) -> Guest<'_> {
-    Guest {
-        vmid: "100".parse().unwrap(),
-        config,
-        oci: none(),
-        rootfs: Path::new("/var/lib/lxc/100/rootfs"),
-        cgroup: "lxc/100/ns".into(),
-        terminal: false,
-        policy: &DEFAULT_POLICY,
-        ttys: &[],
-        seccomp: None,
-        nodes: &[],
-        exists: |_| true,
-    }
-}
-
-fn none() -> &'static OciConfig {
-    static NONE: std::sync::OnceLock<OciConfig> = std::sync::OnceLock::new();
-    NONE.get_or_init(OciConfig::default)
-}
-
 #[test]
 fn terminals_come_by_number() {
     let config = ContainerConfig::parse(MINIMAL.as_bytes());
     let ttys = ["/dev/pts/7".to_owned(), "/dev/pts/9".to_owned()];
-    let bundle = spec(&Guest { ttys: &ttys, ..guest(&config) }, &HostFacts::for_tests()).unwrap();
+    let bundle =
+        spec(&Guest { ttys: &ttys, ..Guest::for_tests(&config) }, &HostFacts::for_tests()).unwrap();
     let mounts = bundle.spec.mounts().as_ref().unwrap();
     let tty2 = mounts.iter().find(|mount| mount.destination() == Path::new("/dev/tty2")).unwrap();
     assert_eq!(tty2.source().as_deref(), Some(Path::new("/dev/pts/9")));
 }
 
 fn convert(text: &str, facts: &HostFacts) -> Result<Bundle, BundleError> {
-    spec(&guest(&ContainerConfig::parse(text.as_bytes())), facts)
+    spec(&Guest::for_tests(&ContainerConfig::parse(text.as_bytes())), facts)
 }
 
 fn v1() -> HostFacts {
@@ -52,8 +31,6 @@ fn v1() -> HostFacts {
     facts.cgroup.version = CgroupVersion::V1;
     facts
 }
-
-static DEFAULT_POLICY: LazyLock<Policy> = LazyLock::new(Policy::default);
 
 const MINIMAL: &str = "arch: amd64\nostype: debian\nrootfs: local:100/x.raw,size=4G\n";
 
@@ -229,7 +206,7 @@ fn a_policy_can_insist_on_a_profile(#[case] apparmor: Option<AppArmor>) {
     let config = ContainerConfig::parse(MINIMAL.as_bytes());
     let facts = HostFacts { apparmor, ..HostFacts::for_tests() };
 
-    let err = spec(&Guest { policy: &policy, ..guest(&config) }, &facts).unwrap_err();
+    let err = spec(&Guest { policy: &policy, ..Guest::for_tests(&config) }, &facts).unwrap_err();
 
     assert!(err.to_string().contains("without an AppArmor profile"), "{err}");
 }
@@ -252,7 +229,7 @@ fn spreads_containers_over_the_cpus() {
     let facts = HostFacts { cpus: 4, ..HostFacts::for_tests() };
     let cpus = |vmid: &str| {
         let config = ContainerConfig::parse(with("cores: 2").as_bytes());
-        let guest = Guest { vmid: vmid.parse().unwrap(), ..guest(&config) };
+        let guest = Guest { vmid: vmid.parse().unwrap(), ..Guest::for_tests(&config) };
         let limits = spec(&guest, &facts).unwrap().limits;
         limits.into_iter().find(|limit| limit.file == "cpuset.cpus").unwrap().value
     };
@@ -272,7 +249,7 @@ fn calls(spec: &serde_json::Value, action: &str) -> std::collections::BTreeSet<S
 
 fn under(policy: &Policy, text: &str) -> Result<serde_json::Value, BundleError> {
     let config = ContainerConfig::parse(text.as_bytes());
-    let bundle = spec(&Guest { policy, ..guest(&config) }, &HostFacts::for_tests())?;
+    let bundle = spec(&Guest { policy, ..Guest::for_tests(&config) }, &HostFacts::for_tests())?;
     Ok(serde_json::to_value(bundle.spec).unwrap())
 }
 

@@ -1,17 +1,12 @@
 //! One snapshot for each config in the corpus, the bundle's and some for LXC alone.
 
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
 use crate::ct_config::ContainerConfig;
-use crate::oci_config::OciConfig;
-use crate::policy::Policy;
-
-static DEFAULT_POLICY: LazyLock<Policy> = LazyLock::new(Policy::default);
 
 const MINIMAL: &str = "arch: amd64\nostype: debian\nrootfs: local:100/x.raw,size=4G\n";
 
@@ -30,19 +25,7 @@ fn convert_with(
     installed: &Installed,
 ) -> Result<LxcConfig, BundleError> {
     let config = ContainerConfig::parse(text.as_bytes());
-    let guest = Guest {
-        vmid: "100".parse().unwrap(),
-        config: &config,
-        oci: &OciConfig::default(),
-        rootfs: Path::new("/var/lib/lxc/100/rootfs"),
-        cgroup: "lxc/100/ns".into(),
-        terminal: config.has_terminal(),
-        policy: &DEFAULT_POLICY,
-        nodes: &[],
-        exists: |_| true,
-        ttys: &[],
-        seccomp: None,
-    };
+    let guest = Guest { terminal: config.has_terminal(), ..Guest::for_tests(&config) };
     let files = Files {
         log: Path::new("/var/log/proxmox-lxcri/100.log"),
         seccomp: Path::new("/run/proxmox-lxcri/100/seccomp"),

@@ -2,7 +2,6 @@ use std::path::{Path, PathBuf};
 
 use rstest::rstest;
 
-use super::super::tests::guest;
 use super::*;
 
 fn lines(rows: &[Explained]) -> String {
@@ -19,7 +18,8 @@ fn rows(text: &str, oci: &str, policy: &str) -> Vec<Explained> {
     let (oci, policy) = (OciConfig::parse(oci), Policy::parse(policy, Path::new("p")).unwrap());
     let ttys = terminals(&config, &[]).unwrap();
     let terminal = config.has_terminal();
-    let guest = Guest { oci: &oci, policy: &policy, ttys: &ttys, terminal, ..guest(&config) };
+    let guest =
+        Guest { oci: &oci, policy: &policy, ttys: &ttys, terminal, ..Guest::for_tests(&config) };
     explain(&guest, &HostFacts::for_tests()).unwrap()
 }
 

@@ -177,7 +177,7 @@ impl Container {
             ttys: &ttys,
             terminal: config.has_terminal(),
             policy: &POLICY,
-            ..super::super::tests::guest(config)
+            ..Guest::for_tests(config)
         };
         spec(&guest, &facts()).unwrap()
     }

@@ -13,7 +13,6 @@ use crate::ct_config::{ContainerConfig, Section};
 use crate::host::{CgroupVersion, HostFacts};
 use crate::network::tests as network;
 use crate::oci_config::OciConfig;
-use crate::policy::Policy;
 
 const PLAIN: &str = include_str!("../../../tests/keys/plain.conf");
 
@@ -57,17 +56,11 @@ fn convert(text: &str) -> Bundle {
     let profile = (!profile.is_empty())
         .then(|| SeccompProfile::parse(&profile.join("\n"), facts.arch).unwrap());
     let guest = Guest {
-        vmid: "100".parse().unwrap(),
-        config: &config,
         oci: &OciConfig::parse(&own.join("\n")),
-        rootfs: Path::new("/var/lib/lxc/100/rootfs"),
-        cgroup: "lxc/100/ns".into(),
-        terminal: false,
-        policy: &Policy::default(),
         nodes: &nodes(config.current()),
         exists: |path| !path.starts_with("/sys/fs/selinux"),
-        ttys: &[],
         seccomp: profile.as_ref(),
+        ..Guest::for_tests(&config)
     };
     spec(&guest, &facts).unwrap()
 }

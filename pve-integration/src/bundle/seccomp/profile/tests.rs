@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::bundle::tests::{guest, with};
+use crate::bundle::tests::with;
 use crate::bundle::{Guest, spec, to_value};
 use crate::ct_config::ContainerConfig;
 use crate::host::HostFacts;
@@ -161,7 +161,7 @@ fn stands_in_the_place_of_all_rules_but_the_policy_s() {
     let policy = Policy::parse("deny-syscalls = [\"mkdir\", \"acct\"]", "p".as_ref()).unwrap();
     let syscalls = |lines: &str, policy: &Policy| {
         let config = ContainerConfig::parse(with(lines).as_bytes());
-        let guest = Guest { seccomp: Some(&profile), policy, ..guest(&config) };
+        let guest = Guest { seccomp: Some(&profile), policy, ..Guest::for_tests(&config) };
         let bundle = spec(&guest, &HostFacts::for_tests()).unwrap();
         assert!(bundle.warnings.is_empty(), "{:?}", bundle.warnings);
         to_value(&bundle.spec)["linux"]["seccomp"]["syscalls"].clone()
@@ -188,7 +188,7 @@ fn stands_in_the_place_of_all_rules_but_the_policy_s() {
 #[test]
 fn one_that_nobody_read_is_no_filter() {
     let config = ContainerConfig::parse(with("lxc.seccomp.profile: /x").as_bytes());
-    let err = spec(&guest(&config), &HostFacts::for_tests()).unwrap_err();
+    let err = spec(&Guest::for_tests(&config), &HostFacts::for_tests()).unwrap_err();
     assert_eq!(
         err.to_string(),
         "unable to parse value of 'lxc.seccomp.profile' - the file was not read"
