@@ -36,8 +36,8 @@ pub(crate) struct BindMounts(Vec<Folder>);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotAllowed {
     /// PVE's words.
-    #[error("mount point type bind is only allowed for root@pam")]
-    Unlisted,
+    #[error("mount point type {0} is only allowed for root@pam")]
+    Unlisted(&'static str),
     #[error("mount point type bind: '{}' may be mounted with ro=1 alone", .0.display())]
     Writable(PathBuf),
     #[error("mount point type bind is only allowed for root@pam in a privileged container")]
@@ -70,15 +70,18 @@ impl BindMounts {
         point: &MountPoint,
         unprivileged: bool,
     ) -> Result<(), NotAllowed> {
-        let MountSource::Bind(source) = &point.source else { return Err(NotAllowed::Unlisted) };
+        let MountSource::Bind(source) = &point.source else {
+            return Err(NotAllowed::Unlisted("device"));
+        };
         let is_theirs = |folder: &&Folder| {
             let named = folder.users.as_ref();
             source.starts_with(&folder.path)
                 && named.is_none_or(|users| users.iter().any(|name| name == user))
         };
         let mut listed = self.0.iter().filter(is_theirs).peekable();
-        if !is_plain(source) || listed.peek().is_none() {
-            return Err(NotAllowed::Unlisted);
+        let is_rootfs = point.mp == Path::new("/");
+        if is_rootfs || !is_plain(source) || listed.peek().is_none() {
+            return Err(NotAllowed::Unlisted("bind"));
         }
         if !unprivileged {
             return Err(NotAllowed::Privileged);
@@ -147,7 +150,11 @@ mod tests {
         "/srv/media/alice/new,mp=/x",
         "mount point type bind: '/srv/media/alice/new' may be mounted with ro=1 alone"
     )]
-    #[case::device("bob@pve", "/dev/sda1,mp=/x", UNLISTED)]
+    #[case::device(
+        "bob@pve",
+        "/dev/sda1,mp=/x",
+        "mount point type device is only allowed for root@pam"
+    )]
     #[case::ids(
         "bob@pve",
         "/srv/share,mp=/x,idmap=passthrough",

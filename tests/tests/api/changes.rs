@@ -152,4 +152,5 @@ fn folders_that_are_listed_are_for_others_too() {
         put("/dev/loop0,mp=/x"),
         refused("mount point type device is only allowed for root@pam")
     );
+    assert_eq!(daemon.guest(100).put_config(&[("rootfs", "/srv/share")]).line(), unlisted);
 }
