@@ -170,6 +170,22 @@ impl Guest<'_> {
         })
     }
 
+    /// Add lines to its config as an administrator would with an editor: some no token may send.
+    pub fn add_lines(&self, lines: &str) {
+        let path = self.daemon.config_path(self.vmid);
+        let text = fs_err::read_to_string(&path).unwrap();
+        fs_err::write(&path, format!("{text}{lines}")).unwrap();
+    }
+
+    /// The same with the file of what PVE's config has no key for.
+    pub fn add_oci_lines(&self, lines: &str) {
+        let file = format!("etc/pve/nodes/{NODE}/oci/{}.conf", self.vmid);
+        let path = self.daemon.root().join(file);
+        let text = fs_err::read_to_string(&path).unwrap_or_default();
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(&path, format!("{text}{lines}")).unwrap();
+    }
+
     /// Start it, and wait until it has ended with 0; what it wrote.
     #[track_caller]
     pub fn ends_well(&self) -> String {

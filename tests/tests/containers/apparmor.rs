@@ -39,12 +39,6 @@ fn confining() -> Daemon {
 /// The API lets nobody but root@pam, by a password, set it for a privileged container.
 const NESTING: &str = "features: nesting=1";
 
-fn add_line(daemon: &Daemon, line: &str) {
-    let path = daemon.config_path(100);
-    let text = fs_err::read_to_string(&path).unwrap();
-    fs_err::write(&path, format!("{text}{line}\n")).unwrap();
-}
-
 /// As the kernel has it for a process of the host's.
 fn label(pid: &serde_json::Value) -> String {
     fs_err::read_to_string(format!("/proc/{pid}/attr/current")).unwrap().trim().to_owned()
@@ -72,7 +66,7 @@ fn a_program_and_what_is_run_beside_it_are_confined_alike(
     let daemon = confining();
     let own = [SUBVOL, SMALL, ("entrypoint", PATIENT), privileged];
     let guest = daemon.create(100, BUSYBOX, &own);
-    add_line(&daemon, line);
+    guest.add_lines(&format!("{line}\n"));
     guest.start();
     guest.wait_for_output("ready");
 
@@ -142,10 +136,9 @@ fn a_profile_holds_by_itself(#[case] profile: &str, #[case] column: usize) {
     let content = Content::default().file("sbin/init", 0o755, TRIES);
     rootfs(&daemon.templates(), BUSYBOX, &content);
     let guest = daemon.create(100, BUSYBOX, &[SUBVOL, SMALL, PRIVILEGED]);
-    add_line(
-        &daemon,
-        &format!("{NESTING}\nlxc.apparmor.profile: {profile}\nlxc.mount.auto: proc:rw sys:rw"),
-    );
+    guest.add_lines(&format!(
+        "{NESTING}\nlxc.apparmor.profile: {profile}\nlxc.mount.auto: proc:rw sys:rw\n"
+    ));
 
     guest.start();
     guest.wait();
@@ -179,8 +172,8 @@ fn debian_with_systemd_boots_in_a_profile(
     let own = [SUBVOL, privileged, ("memory", "768"), ("hostname", "confined")];
     // Such a systemd without nesting is warned of, as PVE does.
     daemon.try_create(100, TEMPLATE, &own);
-    add_line(&daemon, line);
     let guest = daemon.guest(100);
+    guest.add_lines(&format!("{line}\n"));
     let task = guest.task("start", &[]);
     assert!(!task.log.contains("apparmor"), "{}", task.log);
     let system = System { daemon: &daemon, guest };
@@ -224,7 +217,7 @@ fn a_profile_that_nobody_knows_is_no_start() {
     let daemon = confining();
     let options = [SUBVOL, SMALL, UNPRIVILEGED, ("entrypoint", PATIENT)];
     let guest = daemon.create(100, BUSYBOX, &options);
-    add_line(&daemon, "lxc.apparmor.profile: no-such-profile");
+    guest.add_lines("lxc.apparmor.profile: no-such-profile\n");
     let failed = guest.task("start", &[]).failed();
     assert!(
         failed.contains("lxc.apparmor.profile: the profile 'no-such-profile' is not loaded"),
@@ -241,7 +234,7 @@ fn lxc_confines_by_a_profile_that_it_makes(#[case] line: &str) {
     let daemon = runtimes::daemon("lxc");
     let own = [SUBVOL, SMALL, ("entrypoint", PATIENT), UNPRIVILEGED];
     let guest = daemon.create(100, BUSYBOX, &own);
-    add_line(&daemon, line);
+    guest.add_lines(&format!("{line}\n"));
 
     let log = guest.start();
 

@@ -85,8 +85,7 @@ fn a_volume_gets_what_the_template_has_below_its_place(
         [SMALL, SUBVOL, kind, ("entrypoint", &script), ("mp0", &format!("{volume},mp=/srv/data"))];
     let guest = daemon.create(100, TEMPLATE, &parameters);
     // The API lets root@pam itself name a folder of the host, and nobody else.
-    let config = fs_err::read_to_string(daemon.config_path(100)).unwrap();
-    fs_err::write(daemon.config_path(100), format!("{config}mp1: {bind}\n")).unwrap();
+    guest.add_lines(&format!("mp1: {bind}\n"));
 
     let seen = guest.ends_well();
 

@@ -33,9 +33,7 @@ fn guest<'d>(daemon: &'d Daemon, entrypoint: &str) -> Guest<'d> {
     fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     let options = [SUBVOL, SMALL, UNPRIVILEGED, ("entrypoint", entrypoint)];
     let guest = daemon.create(100, BUSYBOX, &options);
-    let config = fs_err::read_to_string(daemon.config_path(100)).unwrap();
-    let line = "hookscript: local:snippets/steps.sh\n";
-    fs_err::write(daemon.config_path(100), format!("{config}{line}")).unwrap();
+    guest.add_lines("hookscript: local:snippets/steps.sh\n");
     guest
 }
 

@@ -22,14 +22,22 @@ fn guest<'d>(
 ) -> Guest<'d> {
     let all = [&[SMALL, ("entrypoint", entrypoint)], options].concat();
     let guest = daemon.create(100, BUSYBOX, &all);
-    add_lines(daemon, lines);
+    guest.add_lines(lines);
     guest
 }
 
-fn add_lines(daemon: &Daemon, lines: &str) {
+/// With any of these lines in its config; the start names the reason.
+#[track_caller]
+fn is_no_start(daemon: &Daemon, guest: &Guest<'_>, lines: &[(&str, &str)]) {
     let path = daemon.config_path(100);
-    let text = fs_err::read_to_string(&path).unwrap();
-    fs_err::write(&path, format!("{text}{lines}")).unwrap();
+    let config = fs_err::read_to_string(&path).unwrap();
+    for (line, reason) in lines {
+        fs_err::write(&path, format!("{config}{line}")).unwrap();
+        let failed = guest.task("start", &[]).failed();
+        assert!(failed.contains(reason), "{line}: {failed}");
+        assert_eq!(guest.status(), "stopped", "{line}");
+    }
+    fs_err::write(&path, config).unwrap();
 }
 
 /// What `script` printed in a fresh container, which ended well.
@@ -63,10 +71,7 @@ fn limits_are_above_the_container_s_own_cgroup() {
     let daemon = daemon();
     let options = [SUBVOL, UNPRIVILEGED, ("swap", "16"), ("cpulimit", "0.5"), ("cpuunits", "42")];
     let guest = guest(&daemon, &options, PATIENT, "lxc.cgroup2.memory.low: 1048576\n");
-    let oci = daemon.root().join("etc/pve/nodes/pve1/oci/100.conf");
-    let own = fs_err::read_to_string(&oci).unwrap_or_default();
-    fs_err::create_dir_all(oci.parent().unwrap()).unwrap();
-    fs_err::write(&oci, format!("{own}pids: 40\nio-weight: 50\n")).unwrap();
+    guest.add_oci_lines("pids: 40\nio-weight: 50\n");
     // A kernel without a scheduler for it has no such file, which is said.
     let task = guest.task("start", &[]);
     assert!(
@@ -93,10 +98,7 @@ fn there_are_no_more_processes_than_allowed() {
     let daemon = daemon();
     let script = "n=0; while [ $n -lt 20 ]; do sleep 5 & n=$((n+1)); done; echo all of them";
     let guest = guest(&daemon, &[SUBVOL, UNPRIVILEGED], &sh(script), "");
-    let oci = daemon.root().join("etc/pve/nodes/pve1/oci/100.conf");
-    let own = fs_err::read_to_string(&oci).unwrap_or_default();
-    fs_err::create_dir_all(oci.parent().unwrap()).unwrap();
-    fs_err::write(&oci, format!("{own}pids: 10\n")).unwrap();
+    guest.add_oci_lines("pids: 10\n");
     guest.start();
     guest.wait();
     assert!(!guest.output().contains("all of them"), "{}", guest.output());
@@ -213,21 +215,15 @@ fn a_device_is_opened_by_its_rule(#[case] option: &str, #[case] expected: &str) 
 fn a_device_or_volume_that_is_not_its_own_is_refused() {
     let daemon = daemon();
     let guest = guest(&daemon, &[RAW, UNPRIVILEGED], PATIENT, "");
-    let path = daemon.config_path(100);
-    let config = fs_err::read_to_string(&path).unwrap();
-    for (line, reason) in [
+    let lines = [
         ("dev0: /dev/not-there\n", "dev0: cannot pass on '/dev/not-there'"),
         ("dev0: /dev/full,uid=70000\n", "dev0: the container has no user 70000"),
         ("mp0: local:101/vm-101-disk-0.raw,mp=/x\n", "is not one of CT 100"),
         ("lxc.prlimit.files: 1\n", "there is no such limit"),
         ("lxc.mount.auto: cgroup-full:rw\n", "'cgroup-full:rw' is not supported"),
         ("lxc.cgroup2.memory.max: much\n", "cannot set memory.max to 'much'"),
-    ] {
-        fs_err::write(&path, format!("{config}{line}")).unwrap();
-        let failed = guest.task("start", &[]).failed();
-        assert!(failed.contains(reason), "{line}: {failed}");
-    }
-    fs_err::write(&path, config).unwrap();
+    ];
+    is_no_start(&daemon, &guest, &lines);
     guest.destroy();
 }
 

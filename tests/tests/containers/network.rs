@@ -183,11 +183,8 @@ fn a_rate_takes_its_time() {
 fn what_cannot_be_had_ends_the_start_and_leaves_nothing(#[case] net: &str, #[case] error: &str) {
     let (daemon, _lan) = (daemon(), Lan::new(false));
     let guest = application(&daemon, &[]);
-    let path = daemon.config_path(100);
-    let config = fs_err::read_to_string(&path).unwrap();
     // As PUT would refuse some of these.
-    let nets = format!("net0: name=eth0,{net},type=veth\nnet1: name=eth0,type=veth\n");
-    fs_err::write(&path, format!("{config}{nets}")).unwrap();
+    guest.add_lines(&format!("net0: name=eth0,{net},type=veth\nnet1: name=eth0,type=veth\n"));
     let failed = guest.task("start", &[]).failed();
     assert!(failed.contains(error), "{failed}");
     assert_eq!(links("veth100i"), Vec::<String>::new());

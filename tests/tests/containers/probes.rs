@@ -85,9 +85,7 @@ fn results_with(options: &[(&str, &str)], lines: &str) -> BTreeMap<String, Strin
     let env = format!("HOST_PID={pid}\0HOST_SOCKET={socket}\0HOST_INTERFACE=lxcri-secret");
     let guest =
         daemon.create(100, BUSYBOX, &[&[SUBVOL, SMALL, ("env", env.as_str())], options].concat());
-    let config = daemon.config_path(100);
-    let text = fs_err::read_to_string(&config).unwrap();
-    fs_err::write(&config, format!("{text}{lines}")).unwrap();
+    guest.add_lines(lines);
     let link = |verb: &[&str]| {
         let status = std::process::Command::new("ip").arg("link").args(verb).status().unwrap();
         assert!(status.success(), "ip link {verb:?}");

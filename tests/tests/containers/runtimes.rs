@@ -245,10 +245,7 @@ fn limits_inside(seen: &mut Seen<'_>) {
         ("cpulimit", "0.5"),
     ];
     let guest = seen.daemon.create(100, BUSYBOX, &options);
-    let path = seen.daemon.config_path(100);
-    let text = fs_err::read_to_string(&path).unwrap();
-    let raw = "lxc.prlimit.nofile: 77:99\nlxc.prlimit.core: 0\nlxc.cgroup2.pids.max: 6\n";
-    fs_err::write(&path, format!("{text}{raw}")).unwrap();
+    guest.add_lines("lxc.prlimit.nofile: 77:99\nlxc.prlimit.core: 0\nlxc.cgroup2.pids.max: 6\n");
     let began = std::time::Instant::now();
     seen.act_unsettled(&guest);
     seen.exit(&guest);
@@ -364,10 +361,7 @@ fn user_and_environment(seen: &mut Seen<'_>) {
     let env = "ODD= \"a\" b \0PATH=/bin:/sbin";
     let options = [SUBVOL, SMALL, UNPRIVILEGED, ("entrypoint", entrypoint.as_str()), ("env", env)];
     let guest = seen.daemon.create(100, BUSYBOX, &options);
-    let path = seen.daemon.config_path(100);
-    let text = fs_err::read_to_string(&path).unwrap();
-    let raw = "lxc.init.uid: 1000\nlxc.init.gid: 1000\nlxc.init.cwd: /tmp\n";
-    fs_err::write(&path, format!("{text}{raw}")).unwrap();
+    guest.add_lines("lxc.init.uid: 1000\nlxc.init.gid: 1000\nlxc.init.cwd: /tmp\n");
     seen.act_unsettled(&guest);
     seen.exit(&guest);
     let output = guest.output();

@@ -7,7 +7,7 @@ use std::process::Command;
 use rstest::rstest;
 use tests::{Content, Daemon, Guest, rootfs};
 
-use super::{add_lines, guest, has_lines};
+use super::{guest, has_lines};
 use crate::{BUSYBOX, PATIENT, RAW, SMALL, SUBVOL, UNPRIVILEGED, daemon, sh};
 
 /// The template, with something to mount an application's names on.
@@ -123,7 +123,7 @@ fn a_mount_point_has_the_attributes_of_its_folder(#[case] option: &str, #[case] 
     let own = images.join("100/vm-100-disk-1.raw");
     fs_err::copy(images.join("101/vm-101-disk-0.raw"), &own).unwrap();
     other.destroy();
-    add_lines(&daemon, &format!("mp0: local:100/vm-100-disk-1.raw,mp=/srv/data,{option}\n"));
+    guest.add_lines(&format!("mp0: local:100/vm-100-disk-1.raw,mp=/srv/data,{option}\n"));
     let mounted = tempfile::tempdir().unwrap();
     run("mount", &[&own, mounted.path()]);
     std::os::unix::fs::chown(mounted.path(), Some(100_000), Some(100_000)).unwrap();
@@ -154,7 +154,7 @@ fn a_block_device_of_the_host_is_mounted() {
     run("mount", &[Path::new(&device), &place]);
     fs_err::write(place.join("file"), "of the device\n").unwrap();
     run("umount", &[&place]);
-    add_lines(&daemon, &format!("mp0: {device},mp=/data,ro=1\n"));
+    guest.add_lines(&format!("mp0: {device},mp=/data,ro=1\n"));
 
     let output = guest.ends_well();
 
@@ -200,7 +200,7 @@ fn no_link_leads_to_what_is_mounted(#[case] source: &str) {
     std::os::unix::fs::symlink(secret.path(), shared.path().join("link")).unwrap();
     let line = format!("{},mp=/data", shared.path().join(source).display());
     let config = fs_err::read_to_string(daemon.config_path(100)).unwrap();
-    add_lines(&daemon, &format!("mp0: {line}\n"));
+    guest.add_lines(&format!("mp0: {line}\n"));
     let failed = guest.task("start", &[]).failed();
     assert!(failed.contains("it is, or lies below, a symbolic link"), "{failed}");
 

@@ -1,9 +1,8 @@
 //! `features`, and keys that choose what kind of container it is.
 
 use rstest::rstest;
-use tests::Guest;
 
-use super::{add_lines, guest, has_lines, limit, seen};
+use super::{guest, has_lines, limit, seen};
 use crate::{BUSYBOX, PATIENT, PRIVILEGED, SMALL, SUBVOL, UNPRIVILEGED, daemon};
 
 #[rstest]
@@ -43,7 +42,7 @@ fn an_init_system_has_a_console_or_none(#[case] console: &str, #[case] expected:
         test -t 0 && echo a terminal; exit 0'\n";
     let options = [SUBVOL, SMALL, UNPRIVILEGED, ("console", console)];
     let guest = daemon.create(100, BUSYBOX, &options);
-    add_lines(&daemon, lines);
+    guest.add_lines(lines);
     let output = guest.ends_well();
     has_lines(&output, &[expected]);
     assert_eq!(output.contains("a terminal"), console == "1", "{output}");
@@ -57,7 +56,7 @@ fn a_distribution_has_its_capabilities() {
         let daemon = daemon();
         let guest = daemon.create(100, BUSYBOX, &[SUBVOL, SMALL, PRIVILEGED]);
         let lines = "lxc.init.cmd: /bin/grep CapBnd /proc/self/status\n";
-        add_lines(&daemon, &format!("{lines}ostype: {ostype}\n"));
+        guest.add_lines(&format!("{lines}ostype: {ostype}\n"));
         guest.task("start", &[]);
         guest.wait();
         let output = guest.output();
@@ -71,14 +70,6 @@ fn a_distribution_has_its_capabilities() {
     let alpine = bounding("alpine");
     assert_eq!(alpine & mknod, 0, "{alpine:x}");
     assert_ne!(alpine & boot, 0, "{alpine:x}");
-}
-
-fn oci_file(guest: &Guest<'_>, daemon: &tests::Daemon, lines: &str) {
-    let path = daemon.root().join("etc/pve/nodes/pve1/oci/100.conf");
-    let own = fs_err::read_to_string(&path).unwrap_or_default();
-    fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-    fs_err::write(&path, format!("{own}{lines}")).unwrap();
-    assert_eq!(guest.status(), "stopped");
 }
 
 /// Limits whose controller this kernel may lack: they hold, or the start says that they do not.
@@ -96,7 +87,7 @@ fn a_limit_holds_or_is_missed_by_name(
 ) {
     let daemon = daemon();
     let guest = guest(&daemon, &[SUBVOL, UNPRIVILEGED], PATIENT, "");
-    oci_file(&guest, &daemon, line);
+    guest.add_oci_lines(line);
     let task = guest.task("start", &[]);
     guest.wait_for_output("ready");
     if fs_err::exists(format!("/sys/fs/cgroup/init.scope/{file}")).unwrap()

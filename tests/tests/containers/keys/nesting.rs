@@ -3,7 +3,7 @@
 
 use tests::{Content, rootfs};
 
-use super::{add_lines, has_lines};
+use super::has_lines;
 use crate::{SUBVOL, UNPRIVILEGED, daemon};
 
 const OUTER: &str = "outer.tar.gz";
@@ -39,7 +39,7 @@ fn podman_runs_a_container_inside() {
     for name in ["lib", "lib64"] {
         std::os::unix::fs::symlink(format!("usr/{name}"), root.join(name)).unwrap();
     }
-    add_lines(&daemon, "features: nesting=1,keyctl=1\nmp0: /usr,mp=/usr,ro=1\n");
+    guest.add_lines("features: nesting=1,keyctl=1\nmp0: /usr,mp=/usr,ro=1\n");
     guest.task("start", &[]);
 
     let output = guest.wait_for_output("all done");

@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use super::{guest, has_lines, seen};
+use super::{guest, has_lines, is_no_start, seen};
 use crate::{PATIENT, PRIVILEGED, SUBVOL, UNPRIVILEGED, daemon, sh};
 
 fn set(output: &str, name: &str) -> u64 {
@@ -159,20 +159,13 @@ fn init_is_asked_to_end_by_the_signal_of_a_line() {
 fn lines_that_cannot_be_kept_are_no_start() {
     let daemon = daemon();
     let guest = guest(&daemon, &[SUBVOL, UNPRIVILEGED], PATIENT, "");
-    let path = daemon.config_path(100);
-    let config = fs_err::read_to_string(&path).unwrap();
-    for (line, reason) in [
+    let lines = [
         ("lxc.mount.entry: /etc etc none bind,relative\n", "lxc.mount.entry"),
         ("lxc.cgroup2.devices.allow: c 1\n", "lxc.cgroup2.devices.allow"),
         ("lxc.cap.drop: everything\n", "lxc.cap.drop"),
         ("lxc.idmap: u 0 100000\n", "lxc.idmap"),
         ("lxc.signal.halt: SIGNOTHING\n", "lxc.signal.halt"),
-    ] {
-        fs_err::write(&path, format!("{config}{line}")).unwrap();
-        let task = guest.task("start", &[]);
-        assert!(task.exitstatus.contains(reason), "{line}: {}", task.log);
-        assert_eq!(guest.status(), "stopped", "{line}");
-    }
-    fs_err::write(&path, config).unwrap();
+    ];
+    is_no_start(&daemon, &guest, &lines);
     guest.destroy();
 }

@@ -65,7 +65,7 @@ fn quotas_and_privileged_mknod_are_named() {
     let daemon = daemon();
     let data = ("mp0", "local:0.0625,mp=/data,quota=1");
     let guest = guest(&daemon, &[SUBVOL, PRIVILEGED, data], PATIENT, "");
-    super::add_lines(&daemon, "features: mknod=1\n");
+    guest.add_lines("features: mknod=1\n");
     let task = guest.task("start", &[]);
     assert_eq!(task.exitstatus, "WARNINGS: 2", "{}", task.log);
     assert!(task.log.contains("WARN: features: mknod"), "{}", task.log);
