@@ -12,6 +12,7 @@ use oci_spec::runtime::{Hooks, Process, Spec};
 use oci_verbs::ContainerId;
 use pve_integration::lxc::from_bundle::{NewNode, monitor_cgroup};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -191,8 +192,11 @@ impl Container {
 
     fn is_kept(&self) -> Result<bool> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let file = rustix::fs::open(self.file(KEEPER), flags, Mode::empty())
-            .during("cannot open the keeper's lock")?;
+        let file = match rustix::fs::open(self.file(KEEPER), flags, Mode::empty()) {
+            // Somebody else removes the container, which is when its keeper has ended.
+            Err(Errno::NOENT) => return Ok(false),
+            file => file.during("cannot open the keeper's lock")?,
+        };
         // Ours goes with the descriptor.
         Ok(flock(&file, FlockOperation::NonBlockingLockShared).is_err())
     }
@@ -210,7 +214,10 @@ impl Container {
 
     /// One that does not end by itself. Held, so that its number is not another's by now.
     pub(super) fn kill_keeper(&self) -> Result<()> {
-        let text = fs::read_to_string(self.file(KEEPER))?;
+        let text = match fs::read_to_string(self.file(KEEPER)) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+            text => text?,
+        };
         let Some(pid) = text.trim().parse().ok().and_then(Pid::from_raw) else { return Ok(()) };
         let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };
         if self.is_kept()? {
@@ -344,4 +351,34 @@ pub(super) fn gate_command(folder: &Path) -> Result<String> {
         OPEN.trim()
     );
     Ok(format!("sh -c {}", shell_words::quote(&script)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `create`, which gives up, and `delete --force` may do so at once.
+    #[test]
+    fn one_that_somebody_else_removes_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = Record {
+            bundle: "/b".into(),
+            rootfs: "/b/rootfs".into(),
+            cgroup: "c".to_owned(),
+            created: String::new(),
+            owner: None,
+            lxc_start: "/usr/bin/lxc-start".into(),
+            command: Vec::new(),
+            nodes: Vec::new(),
+        };
+        let container = Container::make(dir.path(), "c1", &json!({}), record).unwrap();
+        let lock = container.lock().unwrap();
+        assert!(container.await_end(Duration::ZERO).is_err());
+
+        fs::remove_dir_all(dir.path()).unwrap();
+
+        container.await_end(Duration::ZERO).unwrap();
+        container.kill_keeper().unwrap();
+        drop(lock);
+    }
 }
