@@ -179,7 +179,7 @@ fn prefix(point: &MountPoint) -> Vec<u8> {
 }
 
 fn owners(config: &ContainerConfig) -> Result<Owners> {
-    let maps = IdMaps::of(config)?;
+    let maps = IdMaps::on_disk(config)?;
     let inside = |maps: &[IdMap]| -> Vec<(u32, u32, u32)> {
         maps.iter().map(|map| (map.host_id, map.container_id, map.size)).collect()
     };

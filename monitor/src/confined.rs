@@ -13,7 +13,7 @@ use nix::sched::CloneFlags;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use pve_integration::bundle::{IdMap, IdMaps};
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Signal, chroot, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, chroot, set_parent_process_death_signal};
 
 use crate::error::{During, Error, Result};
 use crate::guest::warn;
@@ -84,6 +84,28 @@ pub(crate) fn give_ids(pid: u32, maps: &IdMaps) -> io::Result<()> {
     fs::write(format!("/proc/{pid}/uid_map"), lines(&maps.uids))
 }
 
+/// Those of a container that runs, whatever its config says by now.
+pub(crate) fn ids_of(init: Pid) -> Result<IdMaps> {
+    let read = |file: &str| {
+        let text = fs::read_to_string(format!("/proc/{}/{file}", init.as_raw_nonzero()))?;
+        parse(&text).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    };
+    let what = "cannot read the container's ids";
+    Ok(IdMaps { uids: read("uid_map").during(what)?, gids: read("gid_map").during(what)? })
+}
+
+/// user_namespaces(7). Every id as it is means that there is no mapping.
+fn parse(text: &str) -> Option<Vec<IdMap>> {
+    let line = |line: &str| {
+        let mut numbers = line.split_whitespace().map(str::parse);
+        let (container_id, host_id) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        Some(IdMap { container_id, host_id, size: numbers.next()?.ok()? })
+    };
+    let maps: Vec<IdMap> = text.lines().map(line).collect::<Option<_>>()?;
+    let all = IdMap { container_id: 0, host_id: 0, size: u32::MAX };
+    Some(if maps == [all] { Vec::new() } else { maps })
+}
+
 /// As the kernel reads a mapping.
 fn lines(maps: &[IdMap]) -> String {
     maps.iter().map(|map| format!("{} {} {}\n", map.container_id, map.host_id, map.size)).collect()
@@ -125,4 +147,20 @@ fn wait_for_mapping() -> Result<()> {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
     Err(io::Error::from(io::ErrorKind::TimedOut)).during("no id mapping was given")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_it_writes_and_the_host_s_own_as_none() {
+        let maps = vec![
+            IdMap { container_id: 0, host_id: 300_000, size: 1000 },
+            IdMap { container_id: 1000, host_id: 1000, size: 1 },
+        ];
+        assert_eq!(parse(&lines(&maps)).unwrap(), maps);
+        assert_eq!(parse("         0          0 4294967295\n").unwrap(), []);
+        assert_eq!(parse("0 0\n"), None);
+    }
 }

@@ -21,9 +21,9 @@ pub(crate) struct Devices {
 }
 
 impl Devices {
-    pub(crate) fn make(guest: &Guest, config: &ContainerConfig) -> Result<Self> {
+    pub(crate) fn make(guest: &Guest, config: &ContainerConfig, maps: &IdMaps) -> Result<Self> {
         let folder = guest.root.device_dir(guest.vmid);
-        let nodes = device_nodes(config, &folder, &IdMaps::of(config)?)?;
+        let nodes = device_nodes(config, &folder, maps)?;
         if nodes.is_empty() {
             return Ok(Self { folder: None, nodes: Vec::new() });
         }

@@ -13,15 +13,16 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 use crate::error::{During, Error, Result};
 use crate::guest::Guest;
-use crate::namespace;
 use crate::rootfs::stage;
 use crate::target::{Target, give_attributes};
+use crate::{confined, namespace};
 
 /// `value` is what the config is to say of `key`.
 pub(crate) fn mount(guest: &Guest, key: &str, value: &str) -> Result<()> {
     let (config, _digest) = ct_config::read(&guest.root, &guest.node, guest.vmid)?;
-    let (maps, point) = (IdMaps::of(&config)?, MountPoint::parse(key, value)?);
+    let point = MountPoint::parse(key, value)?;
     let init = guest.init()?;
+    let maps = confined::ids_of(init)?;
     let open = |what: &str, flags: OFlags| -> Result<OwnedFd> {
         let path = format!("/proc/{}/{what}", init.as_raw_nonzero());
         rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())
@@ -39,7 +40,7 @@ pub(crate) fn mount(guest: &Guest, key: &str, value: &str) -> Result<()> {
     namespace::enter()?;
     let place = guest.root.rootfs_mount(guest.vmid);
     fs::create_dir_all(&place)?;
-    stage(guest, key, &point, &maps, &place)?;
+    stage(guest, key, &point, (&maps, &IdMaps::on_disk(&config)?), &place)?;
     if point.keepattrs {
         give_attributes(&rustix::fs::fstat(&folder)?, &place)?;
     }

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use idmap::Extent;
 use nix::sched::CloneFlags;
 use pve_integration::bundle::IdMaps;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -19,18 +20,26 @@ pub(crate) const CHILD: &str = "user-namespace-child";
 /// once more, when nothing of ours is on it.
 pub(crate) fn remount(
     ids: &IdMaps,
+    extent: Extent,
     spot: &Path,
     again: impl FnOnce() -> crate::error::Result<crate::target::Spot>,
 ) -> crate::error::Result<io::Result<()>> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let flags = match extent {
+        Extent::Mount => flags,
+        Extent::Tree => flags | OpenTreeFlags::AT_RECURSIVE,
+    };
     let mapped = (|| {
         let tree = open_tree(CWD, spot, flags)?;
-        idmap::map(std::os::fd::AsFd::as_fd(&tree), &user_namespace(ids)?)?;
+        idmap::map(std::os::fd::AsFd::as_fd(&tree), extent, &user_namespace(ids)?)?;
         unmount(spot, UnmountFlags::DETACH)?;
         Ok::<OwnedFd, io::Error>(tree)
     })();
     let tree = match mapped {
         Ok(tree) => tree,
+        Err(err) if err.kind() == io::ErrorKind::InvalidInput => {
+            return Ok(Err(io::Error::other("this kernel maps no ids on that file system")));
+        }
         Err(err) => return Ok(Err(err)),
     };
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;

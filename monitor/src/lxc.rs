@@ -25,10 +25,12 @@ use rustix::mount::{MountFlags, mount};
 
 use crate::cgroup::{Cgroup, counts_oom_kill};
 use crate::error::{During, Error, Result};
+use crate::given::Given;
 use crate::guest::{Guest, warn};
 use crate::rootfs::{Purpose, Rootfs, refuse_odd_directories};
 use crate::run::{Began, epoch_seconds, reap};
-use crate::{cleanup, lxc_tools, namespace, run, setup, unblocked};
+use crate::setup::{self, Runtime};
+use crate::{cleanup, lxc_tools, namespace, run, unblocked};
 use life::Life;
 
 /// The hidden verb of the child that becomes `lxc-start`.
@@ -116,14 +118,16 @@ impl Watch<'_> {
         record.starttime = epoch_seconds();
         run::prepare_run_dir(guest)?;
         cleanup::leftovers(guest, self.cgroup, || drop(run::reap_all()))?;
-        let config = run::read_config(guest)?;
-        lxc_tools::show(guest, &config)?;
-        let mounted = rootfs.insert(Rootfs::mount(guest, &config, Purpose::Run)?);
+        let given = Given::read(guest, Runtime::Lxc)?;
+        lxc_tools::show(guest, &given.config)?;
+        let purpose = Purpose::Run(&given.maps);
+        let mounted = rootfs.insert(Rootfs::mount(guest, &given.config, purpose)?);
         refuse_odd_directories(mounted.open()?.as_fd())?;
 
-        setup::before_start(guest, &config, mounted.path(), setup::Runtime::Lxc)?;
-        let mut plan = life::plan(guest, &config, mounted)?;
-        drop((config, command));
+        setup::before_start(guest, &given, mounted.path(), Runtime::Lxc)?;
+        let mut plan = life::plan(guest, &given, mounted)?;
+        drop(command);
+        let maps = given.maps;
         let mut told = false;
         loop {
             let mut life = Life::begin(guest, program, plan)?;
@@ -142,9 +146,14 @@ impl Watch<'_> {
             // Its device nodes are where the next life's will be.
             drop(life);
             // Read anew: what was changed and applied meanwhile takes effect.
-            let config = run::read_config(guest)?;
-            setup::before_start(guest, &config, mounted.path(), setup::Runtime::Lxc)?;
-            plan = life::plan(guest, &config, mounted)?;
+            let given = Given::read(guest, Runtime::Lxc)?;
+            if given.maps != maps {
+                // What is mounted has the ids of the first life.
+                record.reboot = true;
+                return Ok(());
+            }
+            setup::before_start(guest, &given, mounted.path(), Runtime::Lxc)?;
+            plan = life::plan(guest, &given, mounted)?;
         }
     }
 

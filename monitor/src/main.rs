@@ -15,6 +15,7 @@
 )]
 
 mod archive;
+mod as_root;
 mod cgroup;
 mod cleanup;
 mod confined;
@@ -24,6 +25,7 @@ mod detect;
 mod devices;
 mod entrypoint;
 mod error;
+mod given;
 mod guest;
 mod hotplug;
 mod id_mapped;

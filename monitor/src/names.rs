@@ -21,7 +21,9 @@ use rustix::mount::{
     MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, move_mount, open_tree, unmount,
 };
 
+use crate::as_root::as_root;
 use crate::error::{During, Error, Result};
+use crate::given::Given;
 use crate::guest::{Guest, warn};
 use crate::setup::known;
 
@@ -36,10 +38,10 @@ impl Names {
     /// Write them, and mount them on the root file system `rootfs`. Not for an init system.
     pub(crate) fn show(
         guest: &Guest,
-        config: &ContainerConfig,
+        given: &Given,
         rootfs: BorrowedFd<'_>,
     ) -> Result<Option<Self>> {
-        if !config.is_application() {
+        if !given.config.is_application() {
             return Ok(None);
         }
         let names = Self::of(guest);
@@ -47,7 +49,7 @@ impl Names {
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         mount("lxcri", &names.folder, "tmpfs", flags, c"size=64k,mode=755")
             .during("cannot mount a file system for the container's names")?;
-        match names.fill(guest, config, rootfs) {
+        match names.fill(guest, given, rootfs) {
             Ok(()) => Ok(Some(names)),
             Err(err) => {
                 names.unmount().ok(); // the first error is the one that tells
@@ -61,14 +63,14 @@ impl Names {
         Self { folder: folder(guest) }
     }
 
-    fn fill(&self, guest: &Guest, config: &ContainerConfig, rootfs: BorrowedFd<'_>) -> Result<()> {
-        let maps = IdMaps::of(config)?;
-        let files = files(guest, config)?;
+    fn fill(&self, guest: &Guest, given: &Given, rootfs: BorrowedFd<'_>) -> Result<()> {
+        let maps = &given.maps;
+        let files = files(guest, &given.config)?;
         self.put(&files)?;
-        let Some(etc) = etc(rootfs, &maps)? else { return Ok(()) };
+        let Some(etc) = etc(rootfs, maps)? else { return Ok(()) };
         for (name, _) in files {
-            own(CWD, &self.folder.join(name), &maps)?;
-            self.cover(name, etc.as_fd(), &maps)?;
+            own(&self.folder.join(name), maps)?;
+            self.cover(name, etc.as_fd(), maps)?;
         }
         Ok(())
     }
@@ -139,8 +141,7 @@ fn etc(rootfs: BorrowedFd<'_>, maps: &IdMaps) -> Result<Option<OwnedFd>> {
         if err != Errno::NOENT {
             return Err(err);
         }
-        mkdirat(rootfs, "etc", Mode::from_raw_mode(0o755))?;
-        own(rootfs, "etc".as_ref(), maps)?;
+        as_root(maps, || mkdirat(rootfs, "etc", Mode::from_raw_mode(0o755)))?;
         open()
     });
     match opened {
@@ -163,15 +164,15 @@ fn place(name: &str, etc: BorrowedFd<'_>, maps: &IdMaps) -> io::Result<()> {
         Err(Errno::NOENT) => {
             let flags =
                 OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            openat(etc, name, flags, Mode::from_raw_mode(0o644))?;
-            Ok(own(etc, name.as_ref(), maps)?)
+            as_root(maps, || openat(etc, name, flags, Mode::from_raw_mode(0o644)))?;
+            Ok(())
         }
         Err(err) => Err(err.into()),
     }
 }
 
-fn own(folder: BorrowedFd<'_>, name: &std::path::Path, maps: &IdMaps) -> rustix::io::Result<()> {
+fn own(path: &std::path::Path, maps: &IdMaps) -> rustix::io::Result<()> {
     let uid = Uid::from_raw(maps.root_uid().unwrap_or(0));
     let gid = Gid::from_raw(maps.root_gid().unwrap_or(0));
-    chownat(folder, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+    chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
 }

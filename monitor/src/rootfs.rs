@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
+use idmap::Extent;
 use openapi::VolumeId;
 use pve_integration::bundle::{IdMaps, disk_ids, rootfs_path};
 use pve_integration::ct_config::{ContainerConfig, MountPoint, MountSource};
@@ -18,6 +19,7 @@ use rustix::mount::{
 };
 
 use crate::error::{Error, Result};
+use crate::given::Given;
 use crate::guest::{Guest, warn};
 use crate::id_mapped;
 use crate::target::{Spot, Target};
@@ -28,9 +30,11 @@ const TICK: Duration = Duration::from_millis(5);
 
 /// What the rootfs is mounted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    Run,
-    /// What is read-only for the container gets its content all the same.
+pub(crate) enum Purpose<'a> {
+    /// By a container with these ids.
+    Run(&'a IdMaps),
+    /// What is read-only for the container gets its content all the same, with the ids that it has on
+    /// the disk.
     Fill,
 }
 
@@ -45,34 +49,53 @@ pub(crate) struct Rootfs {
 }
 
 impl Rootfs {
-    pub(crate) fn mount(guest: &Guest, config: &ContainerConfig, purpose: Purpose) -> Result<Self> {
+    pub(crate) fn mount(
+        guest: &Guest,
+        config: &ContainerConfig,
+        purpose: Purpose<'_>,
+    ) -> Result<Self> {
         let path = guest.root.rootfs_mount(guest.vmid);
         fs::create_dir_all(&path)?;
-        let maps = IdMaps::of(config)?;
-        let for_purpose =
-            |point: MountPoint| MountPoint { ro: point.ro && purpose == Purpose::Run, ..point };
+        let disk = IdMaps::on_disk(config)?;
+        let (maps, fill) = match purpose {
+            Purpose::Run(maps) => (maps, false),
+            Purpose::Fill => (&disk, true),
+        };
+        let for_purpose = |point: MountPoint| MountPoint { ro: point.ro && !fill, ..point };
         let rootfs = for_purpose(config.rootfs()?);
         let mut images = Vec::new();
-        images.extend(stage(guest, "rootfs", &rootfs, &maps, &path)?);
+        images.extend(stage(guest, "rootfs", &rootfs, (maps, &disk), &path)?);
         let root = open_folder(&path)?;
         for (key, point) in config.mount_points() {
             let point = for_purpose(point?);
-            let target = Target { root: root.as_fd(), key, mp: &point.mp, maps: &maps };
+            let target = Target { root: root.as_fd(), key, mp: &point.mp, maps };
             let before = rustix::fs::fstat(target.open()?)?;
             let spot = || target.open().map(Spot::fd);
             images.extend(attach(guest, &point, &spot)?);
-            map_ids(key, &point, &maps, &spot)?;
+            map_ids(key, &point, (maps, &disk), &spot)?;
             if point.keepattrs {
                 target.set_attributes(&before)?;
             }
         }
-        Self { path, images, view: None }.shown(guest, &maps)
+        Self { path, images, view: None }.shown(guest, maps)
     }
 
     /// One that PVE's hook has mounted, whose images are PVE's to let go.
-    pub(crate) fn mounted(guest: &Guest, config: &ContainerConfig) -> Result<Self> {
+    pub(crate) fn mounted(guest: &Guest, given: &Given) -> Result<Self> {
         let path = guest.root.rootfs_mount(guest.vmid);
-        Self { path, images: Vec::new(), view: None }.shown(guest, &IdMaps::of(config)?)
+        if let Some(ids) = disk_ids("rootfs", None, &given.maps, &IdMaps::on_disk(&given.config)?)?
+        {
+            let spot = || Ok(Spot::path(&path));
+            // One that PVE mapped already cannot be mapped once more; the kernel says so.
+            let mapped = id_mapped::remount(&ids, Extent::Tree, &path, spot)?;
+            let what = "the container's root file system".to_owned();
+            mapped.map_err(|source| Error::IdMap {
+                key: "oci: id-range".to_owned(),
+                what,
+                source,
+            })?;
+        }
+        Self { path, images: Vec::new(), view: None }.shown(guest, &given.maps)
     }
 
     fn shown(mut self, guest: &Guest, maps: &IdMaps) -> Result<Self> {
@@ -189,29 +212,33 @@ pub(crate) fn stage(
     guest: &Guest,
     key: &str,
     point: &MountPoint,
-    maps: &IdMaps,
+    ids: Ids<'_>,
     place: &Path,
 ) -> Result<Option<PathBuf>> {
     let spot = || Ok(Spot::path(place));
     let image = attach(guest, point, &spot)?;
-    map_ids(key, point, maps, &spot)?;
+    map_ids(key, point, ids, &spot)?;
     Ok(image)
 }
 
-/// `idmap`, on what is mounted there by now.
+/// A container's ids while it runs, and on its volumes.
+type Ids<'a> = (&'a IdMaps, &'a IdMaps);
+
+/// On what is mounted there by now.
 fn map_ids(
     key: &str,
     point: &MountPoint,
-    maps: &IdMaps,
+    (maps, disk): Ids<'_>,
     spot: &dyn Fn() -> Result<Spot>,
 ) -> Result<()> {
-    let Some(idmap) = &point.idmap else { return Ok(()) };
     if maps.is_empty() {
-        warn(key, "idmap is ignored for a privileged container"); // as PVE
+        if point.idmap.is_some() {
+            warn(key, "idmap is ignored for a privileged container"); // as PVE
+        }
         return Ok(());
     }
-    let ids = disk_ids(key, idmap, maps)?;
-    let mapped = id_mapped::remount(&ids, &spot()?.path, spot)?;
+    let Some(ids) = disk_ids(key, point.idmap.as_deref(), maps, disk)? else { return Ok(()) };
+    let mapped = id_mapped::remount(&ids, Extent::Mount, &spot()?.path, spot)?;
     mapped.map_err(|source| Error::IdMap { key: key.to_owned(), what: named(point), source })
 }
 

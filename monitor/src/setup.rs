@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::confined;
 use crate::detect::Detected;
 use crate::error::{During, Result};
+use crate::given::Given;
 use crate::guest::{Guest, warn};
 use host_keys::HostKey;
 
@@ -98,10 +99,11 @@ pub(crate) fn of_new(
 /// Before each start, whatever its program is: PVE goes by the distribution alone.
 pub(crate) fn before_start(
     guest: &Guest,
-    config: &ContainerConfig,
+    given: &Given,
     rootfs: &Path,
     runtime: Runtime,
 ) -> Result<()> {
+    let Given { config, maps, .. } = given;
     if config.ostype() == Some(UNMANAGED) {
         return Ok(());
     }
@@ -110,13 +112,12 @@ pub(crate) fn before_start(
         warn("ostype", reason);
         return Ok(());
     }
-    let maps = IdMaps::of(config)?;
     let tty_folder = runtime == Runtime::Lxc && maps.is_empty();
     // An application under libcrun has files of ours mounted over those.
     let names = runtime == Runtime::Lxc || !config.is_application();
     let settings = Settings { tty_folder, names, ..settings(guest, config)? };
     let orders = message(&Orders { settings, moment: Moment::Start })?;
-    confined::run(&confined::arguments(CHILD, rootfs, &maps), orders, &maps)
+    confined::run(&confined::arguments(CHILD, rootfs, maps), orders, maps)
 }
 
 /// The root of a container that runs, by its first process: where its namespaces have it, and not what is
@@ -131,16 +132,16 @@ pub(crate) fn root_of(init: Pid) -> Result<OwnedFd> {
 pub(crate) fn after_net_change(
     guest: &Guest,
     config: &ContainerConfig,
+    maps: &IdMaps,
     root: BorrowedFd<'_>,
 ) -> Result<()> {
     if config.ostype() == Some(UNMANAGED) || config.rootfs()?.ro {
         return Ok(());
     }
     let held = format!("/proc/{}/fd/{}", std::process::id(), root.as_raw_fd());
-    let maps = IdMaps::of(config)?;
     let settings = known(guest, config)?;
     let orders = message(&Orders { settings, moment: Moment::NetChange })?;
-    confined::run(&confined::arguments(CHILD, Path::new(&held), &maps), orders, &maps)
+    confined::run(&confined::arguments(CHILD, Path::new(&held), maps), orders, maps)
 }
 
 fn settings(guest: &Guest, config: &ContainerConfig) -> Result<Settings> {

@@ -8,6 +8,7 @@ use pve_integration::bundle::IdMaps;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Stat, Uid, chmodat, chownat, mkdirat, openat};
 use rustix::io::Errno;
 
+use crate::as_root::as_root;
 use crate::error::{Error, Result};
 
 /// A folder as mount(2) takes it.
@@ -59,12 +60,9 @@ impl Target<'_> {
             };
             folder = match openat(&folder, name, flags, Mode::empty()) {
                 Err(Errno::NOENT) => {
-                    mkdirat(&folder, name, Mode::from_raw_mode(0o755))?;
-                    let made = openat(&folder, name, flags, Mode::empty())?;
-                    let uid = Uid::from_raw(self.maps.root_uid().unwrap_or(0));
-                    let gid = Gid::from_raw(self.maps.root_gid().unwrap_or(0));
-                    chownat(&made, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
-                    made
+                    let mode = Mode::from_raw_mode(0o755);
+                    as_root(self.maps, || mkdirat(&folder, name, mode))?;
+                    openat(&folder, name, flags, Mode::empty())?
                 }
                 opened => opened?,
             };
@@ -101,7 +99,7 @@ mod tests {
         symlink(outside.path(), dir.path().join("var")).unwrap();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let root = openat(CWD, dir.path(), flags, Mode::empty()).unwrap();
-        let maps = IdMaps::of(&ContainerConfig::parse(b"unprivileged: 0\n")).unwrap();
+        let maps = IdMaps::on_disk(&ContainerConfig::parse(b"unprivileged: 0\n")).unwrap();
         let open = |mp: &str| {
             Target { root: root.as_fd(), key: "mp0", mp: Path::new(mp), maps: &maps }.open()
         };

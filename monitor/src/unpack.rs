@@ -60,7 +60,7 @@ pub(crate) fn unpack(guest: &Guest, archive: &Path, how: &How) -> Result<()> {
     };
     namespace::enter()?;
     let rootfs = Rootfs::mount(guest, &config, Purpose::Fill)?;
-    let maps = IdMaps::of(&config)?;
+    let maps = IdMaps::on_disk(&config)?;
     let owner = rustix::fs::Uid::from_raw(maps.root_uid().unwrap_or(0));
     let group = rustix::fs::Gid::from_raw(maps.root_gid().unwrap_or(0));
     chownat(CWD, rootfs.path(), Some(owner), Some(group), AtFlags::SYMLINK_NOFOLLOW)

@@ -26,6 +26,7 @@ mod reverse;
 mod rlimits;
 mod seccomp;
 mod stop_signal;
+mod sub_ids;
 mod surroundings;
 
 #[cfg(test)]
@@ -56,6 +57,7 @@ pub use reverse::{ReverseError, Reversed, reverse};
 pub(crate) use rlimits::sysctl_namespace;
 pub use seccomp::{Profile as SeccompProfile, ProfileError};
 pub use stop_signal::stop_signal;
+pub use sub_ids::SubIds;
 pub use surroundings::{
     DeviceError, OwnedNode, Surroundings, SurroundingsError, device_nodes, rootfs_path,
 };
@@ -86,6 +88,8 @@ pub struct Guest<'a> {
     pub ttys: &'a [String],
     /// Of `lxc.seccomp.profile`, read for a runtime that does not read it itself.
     pub seccomp: Option<&'a SeccompProfile>,
+    /// Which ids root may give away, on a host that hands them out.
+    pub sub_ids: Option<&'a SubIds>,
 }
 
 impl<'a> Guest<'a> {
@@ -105,6 +109,7 @@ impl<'a> Guest<'a> {
             exists: |_| true,
             ttys: &[],
             seccomp: None,
+            sub_ids: None,
         }
     }
 }
@@ -163,11 +168,16 @@ pub(crate) fn decide(
 ) -> Result<Bundle, BundleError> {
     let config = guest.config.current();
     stop_signal::check(guest.config)?;
-    let maps = IdMaps::of(guest.config)?;
+    let maps = IdMaps::of(guest.config, guest.oci)?;
     let features = config.features()?;
     let rootfs = config.rootfs()?;
     check_policy(guest, &maps, &features)?;
     let mut warnings = Vec::new();
+    id_map::warn_of_range(guest.config, guest.oci, &mut warnings);
+    if let Some(known) = guest.sub_ids {
+        // LXC asks newuidmap, which makes no exception.
+        known.check(guest.config, guest.oci, &maps, reach.raw, &mut warnings)?;
+    }
 
     let root = guest.rootfs.to_str();
     let root =

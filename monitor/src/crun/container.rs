@@ -9,8 +9,7 @@ use std::rc::Rc;
 use fs_err as fs;
 use libcrun::{Stdio, Verbosity};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
-use pve_integration::bundle::{self, Bundle, IdMaps, Node};
-use pve_integration::ct_config::ContainerConfig;
+use pve_integration::bundle::{self, Bundle, Node};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -19,6 +18,7 @@ use super::ttys::Ttys;
 use crate::cgroup::Cgroup;
 use crate::devices::Devices;
 use crate::error::{During, Result};
+use crate::given::Given;
 use crate::guest::{Guest, tell, warn};
 use crate::lease::keepers::Keepers;
 use crate::net;
@@ -44,10 +44,11 @@ impl Container {
     /// Run it. What was made before an error stays: the caller cleans up in any case.
     pub(crate) fn start(
         guest: &Guest,
-        config: &ContainerConfig,
+        given: &Given,
         cgroup: &Cgroup,
         rootfs: &Path,
     ) -> Result<Self> {
+        let Given { config, maps, .. } = given;
         let terminal = config.has_terminal();
         let network = net::plan(guest, config)?;
         for warning in &network.warnings {
@@ -55,10 +56,9 @@ impl Container {
         }
         let connect =
             |init| net::set_up(guest, &network, init).map_err(|err| crate::one_line(&err));
-        let devices = Devices::make(guest, config)?;
-        let maps = IdMaps::of(config)?;
-        let ttys = Ttys::open(config.ttys()?, &maps)?;
-        let bundle = write_bundle(guest, config, rootfs, devices.nodes(), &ttys.paths())?;
+        let devices = Devices::make(guest, config, maps)?;
+        let ttys = Ttys::open(config.ttys()?, maps)?;
+        let bundle = write_bundle(guest, given, rootfs, devices.nodes(), &ttys.paths())?;
         cgroup.limit(&bundle.limits)?;
         let spec = bundle.spec;
 
@@ -87,7 +87,7 @@ impl Container {
         } else {
             let (source, writer) = pipe_with(PipeFlags::CLOEXEC)
                 .during("cannot make a pipe for the container's output")?;
-            give_to_user(&writer, &spec, &maps)
+            give_to_user(&writer, &spec, maps)
                 .during("cannot give the output pipe to the container's user")?;
             rustix::io::ioctl_fionbio(&source, true).during("cannot prepare the output pipe")?;
             let io = Stdio {
@@ -126,12 +126,12 @@ impl Container {
 
 fn write_bundle(
     guest: &Guest,
-    config: &ContainerConfig,
+    given: &Given,
     rootfs: &Path,
     nodes: &[Node],
     ttys: &[String],
 ) -> Result<Bundle> {
-    let found = guest.surroundings()?.with_seccomp(config)?;
+    let Given { config, found, .. } = given;
     let bundle = bundle::spec(&found.guest(config, rootfs, nodes, ttys), &found.facts)?;
     for warning in &bundle.warnings {
         warn(&warning.key, &warning.reason);

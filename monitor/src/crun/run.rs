@@ -14,13 +14,15 @@ use super::hooks::Hooks;
 use super::supervisor::Supervisor;
 use crate::cgroup::Cgroup;
 use crate::error::Result;
+use crate::given::Given;
 use crate::guest::{Guest, warn};
 use crate::names::Names;
 use crate::rootfs::{Purpose, Rootfs, open_folder, refuse_odd_directories};
 use crate::run::{
     Began, SHORTEST_LIFE, epoch_seconds, prepare_run_dir, read_config, reap_all, stand_apart,
 };
-use crate::{cleanup, lxc_tools, namespace, setup};
+use crate::setup::{self, Runtime};
+use crate::{cleanup, lxc_tools, namespace};
 
 pub(crate) fn run(guest: &Guest) -> Result<()> {
     let signals = stand_apart()?;
@@ -85,27 +87,27 @@ fn live(
     record.starttime = epoch_seconds();
     prepare_run_dir(guest)?;
     cleanup::leftovers(guest, cgroup, || drop(reap_all()))?;
-    let config = read_config(guest)?;
-    lxc_tools::show(guest, &config)?;
+    let given = Given::read(guest, Runtime::Crun)?;
+    lxc_tools::show(guest, &given.config)?;
     let mounted = rootfs.insert(match &hooks {
         Some(hooks) => {
             hooks.pre_start()?;
-            Rootfs::mounted(guest, &config)?
+            Rootfs::mounted(guest, &given)?
         }
-        None => Rootfs::mount(guest, &config, Purpose::Run)?,
+        None => Rootfs::mount(guest, &given.config, Purpose::Run(&given.maps))?,
     });
     refuse_odd_directories(mounted.open()?.as_fd())?;
 
     if hooks.is_none() {
         // PVE's own does it. First, as the names that an application is shown cover its files.
-        setup::before_start(guest, &config, mounted.path(), setup::Runtime::Crun)?;
+        setup::before_start(guest, &given, mounted.path(), Runtime::Crun)?;
     }
     let shown = open_folder(mounted.path())?;
-    *names = Names::show(guest, &config, shown.as_fd())?;
+    *names = Names::show(guest, &given, shown.as_fd())?;
     drop(shown);
 
-    let mut container = Container::start(guest, &config, cgroup, mounted.path())?;
-    drop(config);
+    let mut container = Container::start(guest, &given, cgroup, mounted.path())?;
+    let maps = given.maps;
     loop {
         supervisor.enter(State::Running);
         let status = supervisor.supervise(&mut container)?;
@@ -131,10 +133,15 @@ fn live(
         let lived = container.began.instant.elapsed();
         std::thread::sleep(SHORTEST_LIFE.saturating_sub(lived));
         // Read anew: what was changed and applied meanwhile takes effect.
-        let config = read_config(guest)?;
-        names.iter().try_for_each(|names| names.write(guest, &config))?;
-        setup::before_start(guest, &config, mounted.path(), setup::Runtime::Crun)?;
-        container = Container::start(guest, &config, cgroup, mounted.path())?;
+        let given = Given::read(guest, Runtime::Crun)?;
+        if given.maps != maps {
+            // What is mounted has the ids of the first life.
+            record.reboot = true;
+            return Ok(());
+        }
+        names.iter().try_for_each(|names| names.write(guest, &given.config))?;
+        setup::before_start(guest, &given, mounted.path(), Runtime::Crun)?;
+        container = Container::start(guest, &given, cgroup, mounted.path())?;
     }
 }
 

@@ -87,7 +87,7 @@ mod tests {
         #[case] busy: &[i32],
         #[case] found: std::result::Result<i32, Errno>,
     ) {
-        let maps = IdMaps::of(&ContainerConfig::parse(b"unprivileged: 0\n")).unwrap();
+        let maps = IdMaps::on_disk(&ContainerConfig::parse(b"unprivileged: 0\n")).unwrap();
         let ttys = Ttys::open(2, &maps).unwrap();
         assert!(ttys.paths().iter().all(|path| path.starts_with("/dev/pts/")));
         let number = ttys.find(wanted, |number| busy.contains(&number)).map(|(number, _)| number);

@@ -8,8 +8,6 @@ use std::process::{Command, Stdio};
 
 use fs_err as fs;
 use lxc_protocol::client::Client;
-use pve_integration::bundle::IdMaps;
-use pve_integration::ct_config::ContainerConfig;
 use pve_integration::lxc::{self, Files, Installed};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process, pidfd_send_signal};
@@ -19,6 +17,7 @@ use crate::cleanup::remove;
 use crate::devices::Devices;
 use crate::entrypoint;
 use crate::error::{During, Error, Result};
+use crate::given::Given;
 use crate::guest::{Guest, warn};
 use crate::output::{Log, Output};
 use crate::rootfs::Rootfs;
@@ -34,13 +33,13 @@ pub(super) struct Plan {
     pipe: Option<(OwnedFd, OwnedFd)>,
 }
 
-pub(super) fn plan(guest: &Guest, config: &ContainerConfig, rootfs: &Rootfs) -> Result<Plan> {
+pub(super) fn plan(guest: &Guest, given: &Given, rootfs: &Rootfs) -> Result<Plan> {
+    let Given { config, found, maps } = given;
     let run = guest.root.guest_run(guest.vmid);
     let (log, seccomp, oom) =
         (guest.root.container_log(guest.vmid), run.join(SECCOMP), run.join(OOM));
     let terminal = config.has_terminal();
-    let found = guest.surroundings()?;
-    let devices = Devices::make(guest, config)?;
+    let devices = Devices::make(guest, config, maps)?;
     let described = found.guest(config, rootfs.path(), devices.nodes(), &[]);
     let files = Files { log: &log, seccomp: &seccomp, oom: &oom };
     let made = lxc::config(&described, &found.facts, &Installed::read(config), files)?;
@@ -64,7 +63,7 @@ pub(super) fn plan(guest: &Guest, config: &ContainerConfig, rootfs: &Rootfs) -> 
     } else {
         let (source, writer) = pipe_with(PipeFlags::CLOEXEC)
             .during("cannot make a pipe for the container's output")?;
-        give_to_user(&writer, &made.spec, &IdMaps::of(config)?)
+        give_to_user(&writer, &made.spec, maps)
             .during("cannot give the output pipe to the container's user")?;
         rustix::io::ioctl_fionbio(&source, true).during("cannot prepare the output pipe")?;
         Some((writer, source))

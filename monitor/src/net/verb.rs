@@ -16,7 +16,7 @@ use crate::error::{During, Error, Result};
 use crate::guest::{Guest, warn};
 use crate::lease::{self, Wanted};
 use crate::names::Names;
-use crate::setup;
+use crate::{confined, setup};
 
 #[derive(Args)]
 pub(crate) struct Change {
@@ -45,6 +45,7 @@ pub(crate) fn change(guest: &Guest, change: &Change) -> Result<()> {
     }
     let init = guest.init()?;
     let (namespace, root) = (namespace_of(init)?, setup::root_of(init)?);
+    let maps = confined::ids_of(init)?;
     // A number may have gone to another process meanwhile.
     if guest.init()? != init {
         return Err(Error::NotRunning(guest.vmid));
@@ -74,7 +75,7 @@ pub(crate) fn change(guest: &Guest, change: &Change) -> Result<()> {
     let leased = lease.map(|lease| Wanted::of(guest, &config, &lease)).transpose()?;
     lease::want(guest, &change.key, leased, is_another(&wanted), monitor)?;
     // Its interfaces are as they should be; what it reads at its next boot is no reason to say otherwise.
-    if let Err(err) = setup::after_net_change(guest, &config, root.as_fd()) {
+    if let Err(err) = setup::after_net_change(guest, &config, &maps, root.as_fd()) {
         warn("ostype", &crate::one_line(&err));
     }
     if let Err(err) = rename(guest, &config, monitor) {

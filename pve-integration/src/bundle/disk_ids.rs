@@ -1,15 +1,24 @@
-//! `idmap` of a volume: which ids on the disk the container's ids are, as the kernel wants it for an
+//! Which ids on the disk the container's ids are, where they are not the host's: `idmap` of a volume,
+//! and every volume of a container that has ids of its own while it runs. As the kernel wants it for an
 //! id-mapped mount: on the disk, on the host, how many.
 
 use super::id_map::{IdMap, IdMaps};
 use super::{BundleError, wrong};
 
-/// Of the volume `key`, for a container with these `maps`.
-pub fn disk_ids(key: &str, idmap: &str, maps: &IdMaps) -> Result<IdMaps, BundleError> {
-    if idmap == "passthrough" {
+/// Of the volume `key`, for a container with these `maps` while it runs; what `idmap` does not name has
+/// on the disk the ids of `disk`. `None` where all are the same.
+pub fn disk_ids(
+    key: &str,
+    idmap: Option<&str>,
+    maps: &IdMaps,
+    disk: &IdMaps,
+) -> Result<Option<IdMaps>, BundleError> {
+    let idmap = match idmap {
         // What the container calls 5 is 5 on the disk.
-        return Ok(maps.clone());
-    }
+        Some("passthrough") => return Ok(Some(maps.clone())),
+        None if maps == disk => return Ok(None),
+        idmap => idmap.unwrap_or_default(),
+    };
     let mut lists = (Vec::new(), Vec::new());
     for text in idmap.split(';').filter(|text| !text.is_empty()) {
         let bad =
@@ -27,10 +36,10 @@ pub fn disk_ids(key: &str, idmap: &str, maps: &IdMaps) -> Result<IdMaps, BundleE
             _ => return Err(bad()),
         }
     }
-    Ok(IdMaps {
-        uids: complete(key, &lists.0, &maps.uids)?,
-        gids: complete(key, &lists.1, &maps.gids)?,
-    })
+    Ok(Some(IdMaps {
+        uids: complete(key, &lists.0, &maps.uids, &disk.uids)?,
+        gids: complete(key, &lists.1, &maps.gids, &disk.gids)?,
+    }))
 }
 
 struct Entry {
@@ -39,14 +48,16 @@ struct Entry {
     count: u32,
 }
 
-/// What is listed, and the rest of the container's ids as they are on the host.
-fn complete(key: &str, entries: &[Entry], maps: &[IdMap]) -> Result<Vec<IdMap>, BundleError> {
+/// What is listed, and the rest of the container's ids as they are on every volume.
+fn complete(
+    key: &str,
+    entries: &[Entry],
+    maps: &[IdMap],
+    disk: &[IdMap],
+) -> Result<Vec<IdMap>, BundleError> {
     let mut lines = Vec::new();
     for entry in entries {
-        let host = maps.iter().find_map(|map| {
-            let offset = entry.inside.checked_sub(map.container_id)?;
-            (offset.checked_add(entry.count)? <= map.size).then(|| map.host_id + offset)
-        });
+        let host = all_in(maps, entry.inside, entry.count);
         let host = host.ok_or_else(|| {
             let last = u64::from(entry.inside) + u64::from(entry.count) - 1;
             wrong(key, format!("idmap: the container has no ids {} to {last}", entry.inside))
@@ -56,19 +67,20 @@ fn complete(key: &str, entries: &[Entry], maps: &[IdMap]) -> Result<Vec<IdMap>, 
     let mut taken: Vec<_> = lines.iter().map(|line| (line.host_id, line.size)).collect();
     taken.sort_unstable();
     for map in maps {
+        let rest = Rest { map, disk: all_in(disk, map.container_id, map.size) };
         let (mut at, end) = (u64::from(map.host_id), u64::from(map.host_id) + u64::from(map.size));
         for (start, size) in taken.iter().map(|(start, size)| (u64::from(*start), u64::from(*size)))
         {
             if start >= at && start < end {
-                push_same(&mut lines, at, start);
+                rest.push(&mut lines, at, start);
                 at = start + size;
             }
         }
-        push_same(&mut lines, at, end);
+        rest.push(&mut lines, at, end);
     }
-    let mut disk: Vec<_> = lines.iter().map(|line| (line.container_id, line.size)).collect();
-    disk.sort_unstable();
-    let overlap = disk.windows(2).find_map(|pair| match pair {
+    let mut taken: Vec<_> = lines.iter().map(|line| (line.container_id, line.size)).collect();
+    taken.sort_unstable();
+    let overlap = taken.windows(2).find_map(|pair| match pair {
         [(start, size), (next, _)] if u64::from(*start) + u64::from(*size) > u64::from(*next) => {
             Some(*next)
         }
@@ -82,13 +94,32 @@ fn complete(key: &str, entries: &[Entry], maps: &[IdMap]) -> Result<Vec<IdMap>, 
     }
 }
 
-fn push_same(lines: &mut Vec<IdMap>, from: u64, to: u64) {
-    let (Ok(first), Ok(size)) = (u32::try_from(from), u32::try_from(to.saturating_sub(from)))
-    else {
-        return;
-    };
-    if size > 0 {
-        lines.push(IdMap { container_id: first, host_id: first, size });
+/// Where `count` ids from `first` on are, if one line has them all.
+fn all_in(maps: &[IdMap], first: u32, count: u32) -> Option<u32> {
+    maps.iter().find_map(|map| {
+        let offset = first.checked_sub(map.container_id)?;
+        (offset.checked_add(count)? <= map.size).then(|| map.host_id + offset)
+    })
+}
+
+/// What no entry names.
+struct Rest<'a> {
+    map: &'a IdMap,
+    /// Where its first id is on the disk.
+    disk: Option<u32>,
+}
+
+impl Rest<'_> {
+    /// The ids of the host from `from` to before `to`.
+    fn push(&self, lines: &mut Vec<IdMap>, from: u64, to: u64) {
+        let (Ok(host), Ok(size)) = (u32::try_from(from), u32::try_from(to.saturating_sub(from)))
+        else {
+            return;
+        };
+        let first = self.disk.map(|disk| disk + (host - self.map.host_id));
+        if let Some(first) = first.filter(|_| size > 0) {
+            lines.push(IdMap { container_id: first, host_id: host, size });
+        }
     }
 }
 
@@ -98,14 +129,16 @@ mod tests {
 
     use super::*;
     use crate::ct_config::ContainerConfig;
+    use crate::oci_config::OciConfig;
 
-    fn unprivileged() -> IdMaps {
-        IdMaps::of(&ContainerConfig::parse(b"unprivileged: 1\n")).unwrap()
-    }
-
-    fn uids(idmap: &str) -> Result<Vec<(u32, u32, u32)>, String> {
-        let maps = disk_ids("mp0", idmap, &unprivileged()).map_err(|err| err.to_string())?;
-        Ok(maps.uids.iter().map(|map| (map.container_id, map.host_id, map.size)).collect())
+    /// Of an unprivileged container with this line in its OCI file.
+    fn uids(idmap: Option<&str>, oci: &str) -> Result<Vec<(u32, u32, u32)>, String> {
+        let config = ContainerConfig::parse(b"unprivileged: 1\n");
+        let maps = IdMaps::of(&config, &OciConfig::parse(oci)).unwrap();
+        let disk = IdMaps::on_disk(&config).unwrap();
+        let maps = disk_ids("mp0", idmap, &maps, &disk).map_err(|err| err.to_string())?;
+        let uids = maps.unwrap_or_default().uids;
+        Ok(uids.iter().map(|map| (map.container_id, map.host_id, map.size)).collect())
     }
 
     #[rstest]
@@ -114,7 +147,24 @@ mod tests {
     #[case::first("u:0:0:10", &[(0, 100_000, 10), (100_010, 100_010, 65_526)])]
     #[case::others("g:0:0:1", &[(100_000, 100_000, 65_536)])]
     fn maps(#[case] idmap: &str, #[case] expected: &[(u32, u32, u32)]) {
-        assert_eq!(uids(idmap).unwrap(), expected);
+        assert_eq!(uids(Some(idmap), "").unwrap(), expected);
+    }
+
+    #[rstest]
+    #[case::all(None, &[(100_000, 300_000, 1000)])]
+    #[case::passthrough(Some("passthrough"), &[(0, 300_000, 1000)])]
+    #[case::one("u:5:5:1".into(), &[(5, 300_005, 1), (100_000, 300_000, 5), (100_006, 300_006, 994)])]
+    #[case::none_of_these(Some("g:0:0:1"), &[(100_000, 300_000, 1000)])]
+    fn a_range_of_its_own_keeps_the_disk(
+        #[case] idmap: Option<&str>,
+        #[case] expected: &[(u32, u32, u32)],
+    ) {
+        assert_eq!(uids(idmap, "id-range: 300000:1000\n").unwrap(), expected);
+    }
+
+    #[test]
+    fn maps_nothing_without_need() {
+        assert_eq!(uids(None, "").unwrap(), []);
     }
 
     #[rstest]
@@ -123,6 +173,6 @@ mod tests {
     #[case::kind("b:0:0:1", "is not '[u|g]")]
     #[case::none("u:0:0:0", "is not '[u|g]")]
     fn refuses(#[case] idmap: &str, #[case] reason: &str) {
-        assert!(uids(idmap).unwrap_err().contains(reason));
+        assert!(uids(Some(idmap), "").unwrap_err().contains(reason));
     }
 }

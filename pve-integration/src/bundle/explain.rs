@@ -15,7 +15,7 @@ use crate::policy::Policy;
 const DEFAULT: &str = "default";
 const ROOTFS: &str = "rootfs";
 /// Lines of the OCI file that have a part in a bundle.
-const OCI_KEYS: [&str; 4] = ["pids", "io-weight", "io-max", "hugepages"];
+const OCI_KEYS: [&str; 5] = ["pids", "io-weight", "io-max", "hugepages", "id-range"];
 /// What the monitor does besides the bundle.
 const BESIDE: [&str; 8] = [
     "mp[n]",

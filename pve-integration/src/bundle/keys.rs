@@ -119,6 +119,9 @@ fn line(key: &str) -> Option<&'static Key> {
 pub(super) fn note(key: &str) -> String {
     match (key, key.strip_prefix("oci: ")) {
         (POLICY, _) => "what this host takes away from every container".to_owned(),
+        (_, Some("id-range")) => {
+            "ids of its own while it runs; on its volumes they stay as they are".to_owned()
+        }
         (_, Some(_)) => "a limit that PVE has no key for".to_owned(),
         _ => line(key).map(|line| line.note.to_owned()).unwrap_or_default(),
     }

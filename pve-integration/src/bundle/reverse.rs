@@ -139,6 +139,7 @@ impl Reversed {
             exists: |_| true,
             ttys: &[],
             seccomp: None,
+            sub_ids: None,
         };
         spec(&guest, facts)
     }

@@ -9,7 +9,7 @@ use openapi::{NodeName, Vmid};
 use rustix::fs::{Mode, OFlags};
 
 use super::seccomp::{self, Profile, ProfileError};
-use super::{Guest, IdMaps, Node, NodeKind};
+use super::{BundleError, Guest, IdMaps, Node, NodeKind, SubIds};
 use crate::ct_config::{ContainerConfig, Device, ValueError};
 use crate::host::HostFacts;
 use crate::layout::Root;
@@ -24,6 +24,7 @@ pub struct Surroundings {
     policy: Policy,
     oci: OciConfig,
     seccomp: Option<Profile>,
+    sub_ids: Option<SubIds>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +50,13 @@ impl Surroundings {
             // A container that was never given any has no such file.
             oci: OciConfig::read(&root.oci_config(node, vmid))?.unwrap_or_default(),
             seccomp: None,
+            sub_ids: SubIds::read()?,
         })
+    }
+
+    /// Which ids of the host are its own while it runs.
+    pub fn id_maps(&self, config: &ContainerConfig) -> Result<IdMaps, BundleError> {
+        IdMaps::of(config, &self.oci)
     }
 
     /// With the file of system call rules that a raw line names, for a runtime that does not read it
@@ -88,6 +95,7 @@ impl Surroundings {
             exists: Path::exists,
             ttys,
             seccomp: self.seccomp.as_ref(),
+            sub_ids: self.sub_ids.as_ref(),
         }
     }
 }
@@ -219,6 +227,7 @@ mod tests {
             policy: Policy::read(&Root::new(root).unwrap()).unwrap(),
             oci: OciConfig::default(),
             seccomp: None,
+            sub_ids: None,
         }
     }
 
@@ -266,7 +275,7 @@ mod tests {
     }
 
     fn maps(text: &str) -> IdMaps {
-        IdMaps::of(&ContainerConfig::parse(text.as_bytes())).unwrap()
+        IdMaps::on_disk(&ContainerConfig::parse(text.as_bytes())).unwrap()
     }
 
     #[test]

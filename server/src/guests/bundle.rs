@@ -8,7 +8,7 @@ use std::path::Path;
 use openapi::answer::{GuestState, OciBundle, OciContainerRow, OciExplained};
 use openapi::{StorageId, Vmid, VolumeId};
 use pve_integration::bundle::{
-    self, BundleError, Explained, Guest, IdMaps, Setting, Surroundings, device_nodes, rootfs_path,
+    self, BundleError, Explained, Guest, Setting, Surroundings, device_nodes, rootfs_path,
 };
 use pve_integration::ct_config::ContainerConfig;
 use pve_integration::host::{HostFacts, missing_bridge};
@@ -108,7 +108,7 @@ impl Guests {
         let found = Surroundings::read(root, &self.0.node, vmid);
         let found = found.and_then(|found| found.with_seccomp(config));
         let found = found.map_err(|err| failed(&err))?;
-        let maps = IdMaps::of(config).map_err(|err| failed(&err))?;
+        let maps = found.id_maps(config).map_err(|err| failed(&err))?;
         let rootfs = rootfs_path(root, vmid, &maps).map_err(|err| failed(&err))?;
         let nodes = device_nodes(config, &root.device_dir(vmid), &maps);
         let nodes: Vec<_> =

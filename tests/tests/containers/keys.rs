@@ -3,6 +3,7 @@
 
 mod disks;
 mod features;
+mod ids;
 mod nesting;
 mod raw;
 mod seccomp;

@@ -128,7 +128,7 @@ pub(super) const TABLE: &[Key] = &[
         "unprivileged",
         Applied,
         Applied,
-        "100000:65536, as PVE; root maps the ids itself under crun and asks no `/etc/subuid`",
+        "100000:65536, as PVE, or `id-range` of the OCI file; `/etc/subuid` must give root a range of its own",
     ),
     key("unused[n]", Known, Known, "volumes that are not mounted"),
     key("unused[n] volume", Known, Known, ""),

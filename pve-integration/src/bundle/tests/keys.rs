@@ -81,13 +81,13 @@ fn nodes(config: &Section) -> Vec<Node> {
 
 /// What the monitor mounts before libcrun is called.
 fn write_mounts(config: &ContainerConfig, seen: &mut String) {
-    let maps = IdMaps::of(config).unwrap();
+    let maps = IdMaps::on_disk(config).unwrap();
     let points = config.mount_points().into_iter().map(|(key, point)| (key, point.unwrap()));
     for (key, point) in std::iter::once(("rootfs", config.rootfs().unwrap())).chain(points) {
         let (source, mp) = (&point.source, point.mp.display());
         writeln!(seen, "{key}: {source:?} on {mp}, ro: {}", point.ro).unwrap();
         if let Some(idmap) = point.idmap.as_deref().filter(|_| !maps.is_empty()) {
-            for map in disk_ids(key, idmap, &maps).unwrap().uids {
+            for map in disk_ids(key, Some(idmap), &maps, &maps).unwrap().unwrap().uids {
                 let (disk, host, count) = (map.container_id, map.host_id, map.size);
                 writeln!(seen, "{key}: {count} users from {disk} on the disk are {host}").unwrap();
             }

@@ -167,8 +167,10 @@ fn a_block_device_of_the_host_is_mounted() {
 #[test]
 fn ids_of_the_root_are_mapped() {
     let daemon = daemon();
-    let script = "stat -c \"%n %u:%g\" /bin/busybox; touch /x; echo end";
-    let guest = application(&daemon, RAW, script);
+    // The image has no names of its own; what they are mounted on is made for them.
+    let script = "stat -c \"%n %u:%g\" /bin/busybox; touch /x; cat /etc/hostname; echo end";
+    let options = [RAW, UNPRIVILEGED, ("hostname", "mapped")];
+    let guest = guest(&daemon, &options, &sh(script), "");
     let image = daemon.root().join("var/lib/vz/images/100/vm-100-disk-0.raw");
     let mounted = tempfile::tempdir().unwrap();
     // As on a disk that a privileged container wrote.
@@ -177,7 +179,7 @@ fn ids_of_the_root_are_mapped() {
     run("umount", &[mounted.path()]);
     extend(&daemon, "rootfs", "idmap=passthrough");
 
-    has_lines(&guest.ends_well(), &["/bin/busybox 0:0", "end"]);
+    has_lines(&guest.ends_well(), &["/bin/busybox 0:0", "mapped", "end"]);
 
     run("mount", &[&image, mounted.path()]);
     let made =
