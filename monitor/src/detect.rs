@@ -1,12 +1,11 @@
 //! What an unpacked root file system is: its distribution and the machine it is for. Its paths are
 //! a stranger's, so each is resolved beneath it, whatever its links say.
 
-use std::io::Read as _;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use pve_integration::accounts::read_inside;
 use pve_integration::setup::ostype_of;
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 /// An os-release is some hundred bytes, an ELF header 64.
 const MOST: u64 = 64 << 10;
@@ -23,25 +22,12 @@ pub(crate) struct Detected {
 pub(crate) fn detect(rootfs: &Path) -> Detected {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let Ok(root) = openat(CWD, rootfs, flags, Mode::empty()) else { return Detected::default() };
-    let release =
-        ["etc/os-release", "usr/lib/os-release"].iter().find_map(|path| read(&root, path));
+    let release = ["etc/os-release", "usr/lib/os-release"]
+        .iter()
+        .find_map(|path| read_inside(&root, path, MOST));
     let release = release.unwrap_or_default();
-    let shell = read(&root, "bin/sh").unwrap_or_default();
+    let shell = read_inside(&root, "bin/sh", MOST).unwrap_or_default();
     Detected { ostype: ostype(&String::from_utf8_lossy(&release)), arch: arch(&shell) }
-}
-
-/// The beginning of a file in it, if that is a file.
-pub(crate) fn read(root: &OwnedFd, path: &str) -> Option<Vec<u8>> {
-    // A fifo must not keep us waiting for whoever writes into it.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = openat2(root, path, flags, Mode::empty(), resolve).ok()?;
-    if FileType::from_raw_mode(fstat(&file).ok()?.st_mode) != FileType::RegularFile {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    std::fs::File::from(file).take(MOST).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
 }
 
 fn ostype(os_release: &str) -> Option<&'static str> {

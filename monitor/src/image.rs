@@ -3,15 +3,15 @@
 //! root filesystem, which nobody outside should touch.
 
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use clap::Args;
 use images::oci::{self, Layout};
+use pve_integration::accounts::Accounts;
 use pve_integration::oci_image::{ImageConfig, Unpacked};
 
 use crate::confined::enter;
-use crate::detect;
 use crate::error::{During, Result};
 use crate::pace::Paced;
 use crate::unpack::say_left_out;
@@ -56,7 +56,7 @@ pub(crate) fn unpack_here(orders: &Orders) -> Result<()> {
         say(&format!("creating base directory for volume at {path}"));
         images::make_folder(root.as_fd(), path.as_bytes(), &limits)?;
     }
-    let ids = config.ids(&text(&root, "etc/passwd"), &text(&root, "etc/group"))?;
+    let ids = config.ids(&Accounts::read(&root))?;
     let digest = image.digest().to_owned();
     let found = serde_json::to_string(&Unpacked { config, ids, digest });
     let found = found.map_err(io::Error::from).during("cannot report what was unpacked")?;
@@ -67,9 +67,4 @@ fn say(line: &str) {
     let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
     // Who does not listen misses nothing but this line.
     writeln!(io::stdout(), "{line}").ok();
-}
-
-/// Images of one program have no accounts.
-fn text(root: &OwnedFd, path: &str) -> String {
-    String::from_utf8_lossy(&detect::read(root, path).unwrap_or_default()).into_owned()
 }

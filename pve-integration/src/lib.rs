@@ -2,6 +2,7 @@
 //! changed, and what a container config means as an OCI bundle or to LXC. No async runtime, no HTTP.
 
 pub mod access;
+pub mod accounts;
 pub mod atomic;
 pub mod bandwidth;
 pub mod bundle;

@@ -9,6 +9,7 @@ use openapi::schema::config_key;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::accounts::{Accounts, Ids, InvalidUser, User};
 use crate::ct_config::ContainerConfig;
 use crate::shell_quote::shell_quote;
 
@@ -25,15 +26,6 @@ pub struct ImageConfig {
     env: Option<Vec<String>>,
     stop_signal: Option<String>,
     volumes: Option<BTreeMap<String, Value>>,
-}
-
-/// The user of an image in its own accounts; what they do not tell is left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ids {
-    uid: Option<u32>,
-    gid: Option<u32>,
-    /// Of the other groups, with commas; empty if the user is in none.
-    groups: Option<String>,
 }
 
 /// What the monitor tells the daemon of an image that it unpacked.
@@ -117,34 +109,10 @@ impl ImageConfig {
     }
 
     /// Who the image's user is by its own `/etc/passwd` and `/etc/group`.
-    pub fn ids(&self, passwd: &str, group: &str) -> Result<Ids, ImageConfigError> {
-        let Some(user) = self.user() else { return Ok(Ids::default()) };
-        let (user, group_name) = match user.split_once(':') {
-            Some((user, group)) if !group.is_empty() && !group.contains(':') => (user, Some(group)),
-            Some(_) => return Err(ImageConfigError::User),
-            None => (user, None),
-        };
-        if user.is_empty() {
-            return Err(ImageConfigError::User);
-        }
-        let (uid, name) = match number(user) {
-            Some(uid) => (Some(uid), field(passwd, 2, user, 0)),
-            None => (field(passwd, 0, user, 2).and_then(number), Some(user)),
-        };
-        if let Some(wanted) = group_name {
-            let gid = number(wanted).or_else(|| field(group, 0, wanted, 2).and_then(number));
-            return Ok(Ids { uid, gid, groups: None });
-        }
-        let gid = uid.and_then(|uid| field(passwd, 2, &uid.to_string(), 3)).and_then(number);
-        let groups = name.map(|name| {
-            let members = group.lines().filter_map(|line| {
-                let fields: Vec<_> = line.split(':').collect();
-                let is_in = fields.get(3)?.split(',').any(|member| member == name);
-                number(fields[2]).filter(|_| is_in)
-            });
-            members.map(|gid| gid.to_string()).collect::<Vec<_>>().join(",")
-        });
-        Ok(Ids { uid, gid, groups })
+    pub fn ids(&self, accounts: &Accounts) -> Result<Ids, ImageConfigError> {
+        let user = self.user().map(str::parse::<User>).transpose();
+        let user = user.map_err(|InvalidUser| ImageConfigError::User)?;
+        Ok(user.map(|user| accounts.ids(&user)).unwrap_or_default())
     }
 }
 
@@ -163,17 +131,6 @@ pub fn complete_application(config: &mut ContainerConfig) -> Result<Said, ImageC
 /// Perl's truth.
 fn is_true(text: &str) -> bool {
     !matches!(text, "" | "0")
-}
-
-fn number(text: &str) -> Option<u32> {
-    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    digits.then(|| text.parse().ok()).flatten()
-}
-
-/// Field `wanted` of the first line whose field `at` is `value`.
-fn field<'a>(file: &'a str, at: usize, value: &str, wanted: usize) -> Option<&'a str> {
-    let line = file.lines().find(|line| line.split(':').nth(at) == Some(value))?;
-    line.split(':').nth(wanted)
 }
 
 impl Unpacked {

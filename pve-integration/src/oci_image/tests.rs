@@ -14,7 +14,7 @@ fn parse(config: &Value) -> Result<ImageConfig, ImageConfigError> {
 
 fn applied(config: &Value, given: &str) -> (String, Said) {
     let config = parse(config).unwrap();
-    let ids = config.ids(PASSWD, GROUP).unwrap();
+    let ids = config.ids(&Accounts::new(PASSWD, GROUP)).unwrap();
     let mut ct = ContainerConfig::parse(given.as_bytes());
     let said = Unpacked { config, ids, digest: String::new() }.apply(&mut ct).unwrap();
     (ct.to_string(), said)
@@ -88,7 +88,7 @@ fn finds_users(
 ) {
     let config = parse(&json!({ "User": user })).unwrap();
     let want = Ids { uid, gid, groups: groups.map(str::to_owned) };
-    assert_eq!(config.ids(PASSWD, GROUP).unwrap(), want);
+    assert_eq!(config.ids(&Accounts::new(PASSWD, GROUP)).unwrap(), want);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn refuses_in_pves_words(#[case] image: Value, #[case] message: &str) {
 #[case("a:")]
 fn refuses_users(#[case] user: &str) {
     let config = parse(&json!({ "User": user })).unwrap();
-    assert_eq!(config.ids("", ""), Err(ImageConfigError::User));
+    assert_eq!(config.ids(&Accounts::default()), Err(ImageConfigError::User));
 }
 
 proptest! {
@@ -121,7 +121,7 @@ proptest! {
     fn never_panics(user in ".{0,20}", file in "[a-z0-9:,\n]{0,80}", command: Vec<String>) {
         let json = json!({"User": user, "Cmd": command, "Env": command});
         if let Ok(config) = parse(&json)
-            && let Ok(ids) = config.ids(&file, &file)
+            && let Ok(ids) = config.ids(&Accounts::new(file.clone(), file))
         {
             let mut ct = ContainerConfig::default();
             drop(Unpacked { config, ids, digest: String::new() }.apply(&mut ct));

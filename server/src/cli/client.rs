@@ -152,6 +152,10 @@ pub enum ClientError {
     RemoteExec,
     #[error("CT {0} is not running")]
     NotRunning(Vmid),
+    #[error("the container has no {kind} '{name}'")]
+    UnknownUser { kind: &'static str, name: String },
+    #[error("cannot look into the container at '{}'", path.display())]
+    Inside { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Exec(#[from] super::oci::OciError),
     #[error(transparent)]

@@ -273,6 +273,12 @@ fn exec(seen: &mut Seen<'_>) {
         &["-e", "A=b c", "-e", "D=", "100", "sh", "-c", "echo \"<$A>\" \"<$D>\" $#", "x", "y"],
     );
     call(seen, &["-u", "7:8", "-w", "/tmp", "100", "sh", "-c", "id -u; id -g; pwd"]);
+    // Names are the container's own.
+    let accounts = "echo web:x:33:34::/: >/etc/passwd; echo mail:x:12:web >/etc/group";
+    call(seen, &["100", "sh", "-c", accounts]);
+    for user in ["web", "33", "web:mail", "7:mail", "nobody", "web:none"] {
+        call(seen, &["-u", user, "100", "sh", "-c", "id -u; id -g"]);
+    }
     call(seen, &["100", "sh", "-c", "echo to stderr >&2; exit 9"]);
     call(seen, &["100", "sh", "-c", "kill -9 $$"]);
     // In each runtime's own words, and with its own code.

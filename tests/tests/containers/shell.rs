@@ -47,6 +47,16 @@ fn a_container_is_managed_from_the_shell() {
         done(&daemon, &["exec", "-u", "7", "-w", "/tmp", "100", "sh", "-c", "id -u; pwd"]),
         "7\n/tmp\n"
     );
+    let accounts = "echo web:x:33:34::/: >/etc/passwd; echo mail:x:12:a,web >/etc/group";
+    done(&daemon, &["exec", "100", "sh", "-c", accounts]);
+    assert_eq!(
+        done(&daemon, &["exec", "-u", "web", "100", "sh", "-c", "id -u; id -G"]),
+        "33\n34 12\n"
+    );
+    let unknown = call(&daemon, &["exec", "-u", "web:none", "100", "true"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert_eq!(told, "proxmox-lxcri: the container has no group 'none'\n");
     let output = call(&daemon, &["exec", "100", "sh", "-c", "echo to stderr >&2; exit 9"]);
     assert_eq!((output.status.code(), &output.stderr[..]), (Some(9), &b"to stderr\n"[..]));
     let killed = call(&daemon, &["exec", "100", "sh", "-c", "kill -9 $$"]);
