@@ -193,3 +193,72 @@ fn a_range_without_use_is_named(
     has_lines(&guest.output(), &[&format!("uids {map}")]);
     guest.destroy();
 }
+
+/// A folder of the machine's to which files can be added until this goes. Tests follow on each other.
+struct Cover {
+    folder: &'static str,
+    _place: tempfile::TempDir,
+}
+
+impl Cover {
+    fn over(folder: &'static str) -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let [upper, work] = ["upper", "work"].map(|name| place.path().join(name));
+        [&upper, &work].iter().for_each(|folder| fs_err::create_dir(folder).unwrap());
+        let options =
+            format!("lowerdir={folder},upperdir={},workdir={}", upper.display(), work.display());
+        let words = ["-t", "overlay", "-o", &options, "overlay", folder];
+        assert!(std::process::Command::new("mount").args(words).status().unwrap().success());
+        Self { folder, _place: place }
+    }
+
+    fn file(&self, name: &str, text: &str) {
+        fs_err::write(Path::new(self.folder).join(name), text).unwrap();
+    }
+}
+
+impl Drop for Cover {
+    fn drop(&mut self) {
+        let lazy = ["--lazy", self.folder];
+        assert!(std::process::Command::new("umount").args(lazy).status().unwrap().success());
+    }
+}
+
+/// As newuidmap(1) would: root may give away what the host gave to root.
+#[test]
+fn a_range_is_root_s_to_give() {
+    let (programs, etc) = (Cover::over("/usr/bin"), Cover::over("/etc"));
+    for name in ["newuidmap", "newgidmap"] {
+        programs.file(name, "#!/bin/false\n");
+    }
+    let default = "root:100000:65536\n";
+    let files = |uids: &str, gids: &str| {
+        etc.file("subuid", &format!("{default}{uids}"));
+        etc.file("subgid", &format!("{default}{gids}"));
+    };
+    let daemon = daemon();
+    let entrypoint = sh("echo uids $(cat /proc/self/uid_map)");
+    let guest = guest(&daemon, &[RAW, UNPRIVILEGED], &entrypoint);
+    let line = "root:300000:65536\n";
+    for (uids, gids, file) in [("", line, "subuid"), (line, "alice:300000:65536\n", "subgid")] {
+        files(uids, gids);
+        let reason = format!(
+            "oci: id-range: /etc/{file} does not give root the ids 300000 to 365535: \
+             the line 'root:300000:65536' is missing"
+        );
+        is_no_start(&daemon, &guest, &[("", &reason)]);
+    }
+    files(line, line);
+    has_lines(&guest.ends_well(), &["uids 0 300000 65536"]);
+    guest.destroy();
+
+    // What every unprivileged container has is no reason to start none, but one for a word.
+    etc.file("subuid", "alice:100000:65536\n");
+    let guest =
+        daemon.create(100, BUSYBOX, &[SMALL, RAW, UNPRIVILEGED, ("entrypoint", &entrypoint)]);
+    let log = guest.task("start", &[]).log;
+    assert!(log.contains("/etc/subuid gives ids of 100000 to 165535 to 'alice', too"), "{log}");
+    guest.wait();
+    has_lines(&guest.output(), &["uids 0 100000 65536"]);
+    guest.destroy();
+}
