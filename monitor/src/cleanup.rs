@@ -12,7 +12,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
 use crate::guest::Guest;
 use crate::run::epoch_seconds;
-use crate::{crun, lxc, lxc_tools, names, namespace, net};
+use crate::{apparmor, crun, lxc, lxc_tools, names, namespace, net};
 
 /// The verb `cleanup`: for the daemon, when it finds a container without a monitor.
 pub(crate) fn cleanup(guest: &Guest) -> Result<()> {
@@ -52,6 +52,7 @@ pub(crate) fn end_processes(guest: &Guest, cgroup: &Cgroup, reap: impl FnMut()) 
 }
 
 pub(crate) fn remove_files(guest: &Guest) -> Result<()> {
+    apparmor::unload(guest)?;
     remove(&guest.config_json())?;
     for name in ["console.sock", lxc::CONFIG, lxc::SECCOMP, lxc::OOM] {
         remove(&guest.root.guest_run(guest.vmid).join(name))?;

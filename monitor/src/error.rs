@@ -61,6 +61,8 @@ pub(crate) enum Error {
     Lxc(String),
     #[error("PVE's hook '{}' failed: {why}", hook.display())]
     Hook { hook: PathBuf, why: String },
+    #[error("cannot load the AppArmor profile '{name}': {why}")]
+    AppArmor { name: String, why: String },
     #[error("cannot set {file} to '{value}'")]
     Limit { file: String, value: String, source: io::Error },
     #[error("{key}: the ids of {what} cannot be mapped")]

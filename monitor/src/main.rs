@@ -14,6 +14,7 @@
     )
 )]
 
+mod apparmor;
 mod archive;
 mod as_root;
 mod cgroup;

@@ -45,6 +45,7 @@ use crate::host::HostFacts;
 use crate::oci_config::OciConfig;
 use crate::policy::{Feature, Policy};
 
+pub use apparmor::Profile;
 pub(crate) use capabilities::names as capability_names;
 pub(crate) use confinement::{MASKED, READONLY};
 pub use disk_ids::disk_ids;
@@ -76,6 +77,8 @@ pub struct Guest<'a> {
     pub rootfs: &'a Path,
     /// Below the cgroup mount, without a slash in front: `lxc/100/ns`.
     pub cgroup: String,
+    /// What an AppArmor profile of the container's own is called.
+    pub profile: String,
     /// Whether init gets a pseudo-terminal for its console.
     pub terminal: bool,
     /// What the host takes away.
@@ -103,6 +106,7 @@ impl<'a> Guest<'a> {
             oci: &OCI,
             rootfs: Path::new("/var/lib/lxc/100/rootfs"),
             cgroup: "lxc/100/ns".to_owned(),
+            profile: "lxcri-100".to_owned(),
             terminal: false,
             policy: &POLICY,
             nodes: &[],
@@ -120,6 +124,8 @@ pub struct Bundle {
     /// For the cgroup above the one that the spec names. Not in the spec: libcrun would set them on
     /// that one, where PVE does not look for them.
     pub limits: Vec<Setting>,
+    /// The AppArmor profile that the spec names, if it is made for this container.
+    pub profile: Option<Profile>,
     pub warnings: Vec<Warning>,
 }
 
@@ -241,7 +247,12 @@ pub(crate) fn decide(
         "mounts": mounts,
         "linux": linux,
     });
-    if let Some(profile) = apparmor::of(guest, facts, &features, reach, &mut warnings)? {
+    if !features.mount.is_empty() && !kept.has("SYS_ADMIN") {
+        let reason = "mount: nothing is mounted without CAP_SYS_ADMIN, which it has not";
+        warnings.push(Warning::new("features", reason));
+    }
+    let confinement = apparmor::of(guest, facts, &features, reach, &mut warnings)?;
+    if let Some(profile) = confinement.name {
         document["process"]["apparmorProfile"] = profile.into();
     }
     if !reach.raw
@@ -251,7 +262,7 @@ pub(crate) fn decide(
     }
     keys::warn(config, &features, &rootfs, reach, &mut warnings);
     let spec = serde_json::from_value(document).map_err(BundleError::Spec)?;
-    Ok(Bundle { spec, limits, warnings })
+    Ok(Bundle { spec, limits, profile: confinement.own, warnings })
 }
 
 /// What the host's policy refuses, by name.

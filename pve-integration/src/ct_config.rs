@@ -5,6 +5,7 @@
 mod cache;
 mod device;
 mod error;
+mod fs_type;
 mod locked;
 mod lxc_keys;
 mod mount_point;
@@ -32,6 +33,7 @@ use section::Reader;
 pub use cache::{ConfigCache, Configs, Entry};
 pub use device::Device;
 pub use error::{ConfigError, ValueError};
+pub use fs_type::FsType;
 pub use locked::{LOCK_TIMEOUT, Locked};
 #[cfg(test)]
 pub(crate) use lxc_keys::ACCEPTED as RAW_KEYS;

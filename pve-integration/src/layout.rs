@@ -151,6 +151,19 @@ impl Root {
         PathBuf::from(format!("/run/{}-{vmid}-devices", self.cgroup_parent()))
     }
 
+    /// The container's own AppArmor profile, in a kernel that it may share with containers of other prefixes.
+    pub fn apparmor_profile(&self, vmid: Vmid) -> String {
+        match self.cgroup_parent().as_str() {
+            "lxc" => format!("lxcri-{vmid}"),
+            other => format!("{other}-{vmid}"),
+        }
+    }
+
+    /// The text of that profile, while it may be loaded.
+    pub fn apparmor_text(&self, vmid: Vmid) -> PathBuf {
+        self.guest_run(vmid).join("apparmor")
+    }
+
     pub fn exit_record(&self, vmid: Vmid) -> PathBuf {
         self.guest_run(vmid).join("exit.json")
     }

@@ -23,7 +23,7 @@ use std::path::Path;
 use oci_spec::runtime::{Linux, Spec};
 
 use crate::bundle::{self, BundleError, Guest, Warning, keys, wrong};
-use crate::ct_config::{Features, Section};
+use crate::ct_config::{Features, FsType, Section};
 use crate::host::{CgroupVersion, HostFacts};
 
 pub use installed::Installed;
@@ -190,10 +190,7 @@ impl Writer<'_> {
             self.lines.put("lxc.apparmor.raw", "deny mount -> /sys/,")?;
         }
         let fuse = self.features.fuse.then_some("fuse");
-        for kind in self.features.mount.iter().map(String::as_str).chain(fuse) {
-            if !kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
-                return Err(wrong("features", format!("'{kind}' is not a file system type")));
-            }
+        for kind in self.features.mount.iter().map(FsType::as_str).chain(fuse) {
             self.lines.put("lxc.apparmor.raw", &format!("mount fstype={kind},"))?;
         }
         Ok(())

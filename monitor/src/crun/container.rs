@@ -15,6 +15,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::console::ConsoleSocket;
 use super::ttys::Ttys;
+use crate::apparmor;
 use crate::cgroup::Cgroup;
 use crate::devices::Devices;
 use crate::error::{During, Result};
@@ -144,6 +145,9 @@ fn write_bundle(
         .mode(0o600)
         .open(guest.config_json())?;
     std::io::Write::write_all(&mut file, bundle::to_json(&bundle.spec).as_bytes())?;
+    if let Some(profile) = &bundle.profile {
+        apparmor::load(guest, profile)?;
+    }
     Ok(bundle)
 }
 

@@ -1,14 +1,23 @@
-//! The AppArmor profile of a container's processes: one of `packaging/apparmor`, or one that a raw line
-//! names. LXC writes a profile of its own instead; what the host's policy refuses is the same for both.
+//! The AppArmor profile of a container's processes: one of `packaging/apparmor`, one made of its parts for
+//! this container, or one that a raw line names. LXC writes a profile of its own instead; what the host's policy refuses is the same for both.
+
+mod own;
 
 use super::{BundleError, Guest, Warning, keys};
 use crate::ct_config::Features;
 use crate::host::{AppArmor, HostFacts, Mode};
 use crate::policy::Feature;
 
+pub use own::Profile;
+pub(super) use own::is_one;
+
 const PROFILE: &str = "lxc.apparmor.profile";
 const SHIPPED: &str = "/etc/apparmor.d/proxmox-lxcri";
 const NESTING: &str = "lxc.apparmor.allow_nesting";
+const APPLICATION: &str = "lxcri-application";
+const SYSTEM: &str = "lxcri-system";
+/// Lets everything be mounted.
+const NESTS: &str = "lxcri-nesting";
 
 /// What a config wants, whether the host has it or not.
 enum Wanted<'a> {
@@ -18,14 +27,22 @@ enum Wanted<'a> {
     Unconfined,
 }
 
-/// The profile that libcrun is to set. `None` leaves the container where its monitor is: unconfined.
+/// What libcrun is to set.
+#[derive(Debug, Default)]
+pub(super) struct Confinement {
+    /// `None` leaves the container where its monitor is: unconfined.
+    pub(super) name: Option<String>,
+    /// Where the name is that of a profile which is still to be loaded.
+    pub(super) own: Option<Profile>,
+}
+
 pub(super) fn of(
     guest: &Guest<'_>,
     facts: &HostFacts,
     features: &Features,
     reach: &keys::Reach,
     warnings: &mut Vec<Warning>,
-) -> Result<Option<String>, BundleError> {
+) -> Result<Confinement, BundleError> {
     let wanted = wanted(guest, features)?;
     let profile = if reach.raw {
         by_lxc(&wanted, facts).map(str::to_owned)
@@ -45,7 +62,43 @@ pub(super) fn of(
         let what = "a container without an AppArmor profile".to_owned();
         return Err(BundleError::Policy { key: PROFILE.to_owned(), what });
     }
-    Ok(profile.filter(|_| !reach.raw))
+    if reach.raw {
+        return Ok(Confinement::default());
+    }
+    let mode = if tolerant.is_some() { Mode::Tolerates } else { Mode::Forbids };
+    let own = own(guest, features, &wanted, mode, warnings).filter(|_| profile.is_some());
+    let name = own.as_ref().map(|own| own.name.clone()).or(profile);
+    Ok(Confinement { name, own })
+}
+
+/// Of a container that may mount more than the profile which it would have lets it.
+fn own(
+    guest: &Guest<'_>,
+    features: &Features,
+    wanted: &Wanted<'_>,
+    mode: Mode,
+    warnings: &mut Vec<Warning>,
+) -> Option<Profile> {
+    if features.mount.is_empty() {
+        return None;
+    }
+    let mut said = |reason: String| warnings.push(Warning::new("features", reason));
+    let base = match *wanted {
+        Wanted::Ours(NESTS) | Wanted::Unconfined => return None,
+        Wanted::Ours(base) => base,
+        Wanted::Named(name) => {
+            said(format!("mount is left out: the profile '{name}' says what may be mounted"));
+            return None;
+        }
+    };
+    let (never, kinds): (Vec<_>, Vec<_>) =
+        features.mount.iter().partition(|kind| own::is_never_mounted(kind));
+    for kind in never {
+        said(format!(
+            "mount: '{kind}' shows the host's own, and only `nesting` lets it be mounted"
+        ));
+    }
+    (!kinds.is_empty()).then(|| own::profile(&guest.profile, base, mode, &kinds))
 }
 
 fn tolerates(name: &str, facts: &HostFacts) -> bool {
@@ -63,9 +116,9 @@ fn wanted<'a>(guest: &Guest<'a>, features: &Features) -> Result<Wanted<'a>, Bund
         // "unchanged" is LXC's word for the profile of whoever starts it.
         Some("unconfined" | "unchanged") => Wanted::Unconfined,
         Some(name) if name != "generated" => Wanted::Named(name),
-        Some(_) | None if features.nesting || raw_nesting => Wanted::Ours("lxcri-nesting"),
-        Some(_) | None if config.is_application() => Wanted::Ours("lxcri-application"),
-        Some(_) | None => Wanted::Ours("lxcri-system"),
+        Some(_) | None if features.nesting || raw_nesting => Wanted::Ours(NESTS),
+        Some(_) | None if config.is_application() => Wanted::Ours(APPLICATION),
+        Some(_) | None => Wanted::Ours(SYSTEM),
     })
 }
 

@@ -196,7 +196,6 @@ fn parts<'c>(
         }
     };
     add("features", "mknod", features.mknod);
-    add("features", "mount", !features.mount.is_empty());
     let points = config.mount_points();
     let points = points.iter().filter_map(|(key, point)| Some((*key, point.as_ref().ok()?)));
     for (key, point) in std::iter::once(("rootfs", rootfs)).chain(points) {

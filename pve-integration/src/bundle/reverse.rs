@@ -132,6 +132,7 @@ impl Reversed {
             config: &config,
             oci: &oci,
             rootfs: Path::new("/"),
+            profile: String::new(),
             cgroup: String::new(),
             terminal: config.has_terminal(),
             policy: &policy,
@@ -392,6 +393,10 @@ fn apparmor(
     let Some(theirs) = theirs.filter(|theirs| Some(theirs.as_str()) != ours) else {
         return Ok(());
     };
+    if super::apparmor::is_one(&theirs) {
+        made.warn(PATH, "was made for one container: `features: mount=...` says what it may mount");
+        return Ok(());
+    }
     let mut named = made.clone();
     named.raw("lxc.apparmor.profile", theirs.as_str());
     if facts.apparmor.is_some() && named.bundle(facts).is_ok() {

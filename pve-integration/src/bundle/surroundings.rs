@@ -20,6 +20,7 @@ use crate::policy::{Policy, PolicyError};
 pub struct Surroundings {
     vmid: Vmid,
     cgroup: String,
+    profile: String,
     pub facts: HostFacts,
     policy: Policy,
     oci: OciConfig,
@@ -45,6 +46,7 @@ impl Surroundings {
         Ok(Self {
             vmid,
             cgroup: root.guest_cgroup(vmid),
+            profile: root.apparmor_profile(vmid),
             facts: HostFacts::read()?,
             policy: Policy::read(root)?,
             // A container that was never given any has no such file.
@@ -89,6 +91,7 @@ impl Surroundings {
             oci: &self.oci,
             rootfs,
             cgroup: self.cgroup.clone(),
+            profile: self.profile.clone(),
             terminal: config.has_terminal(),
             policy: &self.policy,
             nodes,
@@ -223,6 +226,7 @@ mod tests {
         Surroundings {
             vmid: "100".parse().unwrap(),
             cgroup: String::new(),
+            profile: String::new(),
             facts: HostFacts::for_tests(),
             policy: Policy::read(&Root::new(root).unwrap()).unwrap(),
             oci: OciConfig::default(),

@@ -150,12 +150,58 @@ fn confined(lines: &str, apparmor: Option<AppArmor>) -> String {
 #[case::last("lxc.apparmor.profile: none\nlxc.apparmor.profile: generated", "lxcri-system")]
 #[case::unconfined("lxc.apparmor.profile: unconfined", "")]
 #[case::unchanged("lxc.apparmor.profile: unchanged", "")]
+#[case::mounts("features: mount=nfs;cifs", "lxcri-100")]
+#[case::mounts_nothing_of_the_kernels("features: mount=proc", "lxcri-system")]
+#[case::mounts_anything("features: mount=nfs,nesting=1", "lxcri-nesting")]
 #[case::unknown(
     "lxc.apparmor.profile: none",
     "lxc.apparmor.profile: the profile 'none' is not loaded"
 )]
 fn confines_by_what_the_container_is(#[case] lines: &str, #[case] expected: &str) {
     assert_eq!(confined(lines, HostFacts::for_tests().apparmor), expected);
+}
+
+#[rstest]
+#[case::system("features: mount=nfs; cifs", true, &[])]
+#[case::nesting("features: mount=nfs,nesting=1", false, &[])]
+#[case::the_kernels(
+    "features: mount=nfs;sysfs",
+    true,
+    &["mount: 'sysfs' shows the host's own, and only `nesting` lets it be mounted"]
+)]
+#[case::application(
+    "features: mount=nfs\nentrypoint: /bin/true",
+    true,
+    &["mount: nothing is mounted without CAP_SYS_ADMIN, which it has not"]
+)]
+#[case::unconfined("features: mount=nfs\nlxc.apparmor.profile: unconfined", false, &[])]
+#[case::named(
+    "features: mount=nfs\nlxc.apparmor.profile: lxc-container-default",
+    false,
+    &["mount is left out: the profile 'lxc-container-default' says what may be mounted"]
+)]
+fn makes_a_profile_for_what_may_be_mounted(
+    #[case] lines: &str,
+    #[case] made: bool,
+    #[case] said: &[&str],
+) {
+    let bundle = convert(&with(lines), &HostFacts::for_tests()).unwrap();
+
+    let own = bundle.profile.map(|profile| profile.name);
+    assert_eq!(own.as_deref(), made.then_some("lxcri-100"));
+    let warnings = bundle.warnings.iter().filter(|warning| warning.key == "features");
+    assert_eq!(warnings.map(|warning| warning.reason.as_str()).collect::<Vec<_>>(), said);
+}
+
+/// Nothing says what may be mounted, so there is nothing to load.
+#[rstest]
+#[case::no_apparmor(None)]
+#[case::not_loaded(Some(AppArmor::Profiles(BTreeMap::default())))]
+fn makes_no_profile_where_its_parts_are_not_loaded(#[case] apparmor: Option<AppArmor>) {
+    let facts = HostFacts { apparmor, ..HostFacts::for_tests() };
+    let bundle = convert(&with("features: mount=nfs"), &facts).unwrap();
+    assert_eq!(bundle.profile, None);
+    assert_eq!(*bundle.spec.process().as_ref().unwrap().apparmor_profile(), None);
 }
 
 const NAMED: &str = "lxc.apparmor.profile: mine";

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::property_list::{PropertyList, boolean};
-use super::{ContainerConfig, Device, MountPoint, Net, Section, ValueError};
+use super::{ContainerConfig, Device, FsType, MountPoint, Net, Section, ValueError};
 use crate::setup::UNMANAGED;
 
 /// What PVE starts if nothing else is said.
@@ -67,7 +67,7 @@ pub struct Features {
     pub mknod: bool,
     pub force_rw_sys: bool,
     /// Filesystem types that may be mounted.
-    pub mount: Vec<String>,
+    pub mount: Vec<FsType>,
 }
 
 impl Section {
@@ -231,7 +231,12 @@ impl Section {
             fuse: list.flag("fuse")?.unwrap_or(false),
             mknod: list.flag("mknod")?.unwrap_or(false),
             force_rw_sys: list.flag("force_rw_sys")?.unwrap_or(false),
-            mount: mount.split(';').filter(|fs| !fs.is_empty()).map(str::to_owned).collect(),
+            // As PVE's `split_list`.
+            mount: mount
+                .split([';', ' '])
+                .filter(|kind| !kind.is_empty())
+                .map(str::parse)
+                .collect::<Result<_, _>>()?,
         };
         list.finish()?;
         Ok(features)

@@ -89,7 +89,7 @@ fn an_included_file_is_named_only_if_it_is_there() {
 )]
 #[case::odd_type(
     "features: mount=nfs {",
-    "unable to parse value of 'features' - 'nfs {' is not a file system type"
+    "unable to parse value of 'features' - '{' is not a file system type"
 )]
 #[case::little_memory(
     "memory: 8",

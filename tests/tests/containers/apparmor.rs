@@ -2,28 +2,31 @@
 //! where no other layer does. The machine is booted for these alone: `tests/vm/run --apparmor`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Command;
 
 use rstest::rstest;
-use tests::{Content, Daemon, binary, rootfs};
+use rustix::process::{Pid, Signal, kill_process};
+use tests::{Content, Daemon, binary, eventually, rootfs};
 
+use crate::faults::monitor_of;
 use crate::system::{System, TEMPLATE, template};
 use crate::{BUSYBOX, PATIENT, PRIVILEGED, SMALL, SUBVOL, UNPRIVILEGED, daemon, runtimes};
 
 const PROFILES: [&str; 3] = ["lxcri-application", "lxcri-nesting", "lxcri-system"];
 
+/// As the kernel lists them.
+fn loaded() -> String {
+    fs_err::read_to_string("/sys/kernel/security/apparmor/profiles").unwrap()
+}
+
 /// `--replace` loads them, `--remove` takes them out.
 fn parser(verb: &str) {
-    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/apparmor");
     let output = Command::new("apparmor_parser")
-        .args([verb, "--skip-cache", "--Include"])
-        .arg(&shipped)
-        .arg(shipped.join("proxmox-lxcri"))
+        .args([verb, "--skip-cache", "/etc/apparmor.d/proxmox-lxcri"])
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
-    let loaded = fs_err::read_to_string("/sys/kernel/security/apparmor/profiles").unwrap();
+    let loaded = loaded();
     for name in PROFILES {
         assert_eq!(loaded.contains(&format!("{name} (enforce)")), verb == "--replace", "{loaded}");
     }
@@ -184,6 +187,97 @@ fn debian_with_systemd_boots_in_a_profile(
     assert_eq!(exec(&daemon, OWN_LABEL), profile);
     system.guest.task("shutdown", &[("timeout", "120")]).ok();
     system.guest.destroy();
+}
+
+/// An ext4 on a loop device of the machine's.
+struct Disk(String);
+
+impl Disk {
+    fn new(daemon: &Daemon) -> Self {
+        let image = daemon.root().join("disk");
+        fs_err::File::create(&image).unwrap().set_len(8 << 20).unwrap();
+        let run = |program: &str, arguments: &[&str]| {
+            let output = Command::new(program).args(arguments).arg(&image).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        };
+        run("mkfs.ext4", &["-q", "-F"]);
+        Self(run("losetup", &["--find", "--show"]))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let status = Command::new("losetup").args(["--detach", &self.0]).status().unwrap();
+        assert!(status.success() || std::thread::panicking());
+    }
+}
+
+const MAY_MOUNT: &str = "features: mount=ext4";
+
+#[rstest]
+#[case::system("", MAY_MOUNT, true)]
+#[case::application("/bin/mounts", MAY_MOUNT, true)]
+#[case::system_without("", "", false)]
+#[case::application_without("/bin/mounts", "", false)]
+fn a_type_is_mounted_if_it_may_be(#[case] entrypoint: &str, #[case] line: &str, #[case] may: bool) {
+    let daemon = confining();
+    let disk = Disk::new(&daemon);
+    let script = format!(
+        "#!/bin/sh\nmkdir -p /tmp/one\n\
+        mount -t ext3 {disk} /tmp/one\n\
+        mount -t ext4 {disk} /tmp/one && ls /tmp/one && umount /tmp/one && echo unmounted\n\
+        cat /proc/self/attr/current\n\
+        trap 'exit 0' TERM PWR; echo tried; while :; do sleep 0.1; done\n",
+        disk = disk.0
+    );
+    let content = Content::default().file("sbin/init", 0o755, script.as_str()).file(
+        "bin/mounts",
+        0o755,
+        script.as_str(),
+    );
+    rootfs(&daemon.templates(), BUSYBOX, &content);
+    let own = [SUBVOL, SMALL, PRIVILEGED];
+    let entrypoint = Some(("entrypoint", entrypoint)).filter(|(_, program)| !program.is_empty());
+    let own: Vec<_> = own.into_iter().chain(entrypoint).collect();
+    let guest = daemon.create(100, BUSYBOX, &own);
+    // An application has the capability by such a line alone.
+    guest.add_lines(&format!("{line}\ndev0: {}\nlxc.cap.keep: sys_admin dac_override\n", disk.0));
+
+    let log = guest.task("start", &[]).log;
+
+    let output = guest.wait_for_output("tried");
+    let denied: Vec<_> = output.lines().filter(|line| line.contains("Permission denied")).collect();
+    assert_eq!(denied.len(), if may { 1 } else { 2 }, "{output}{log}");
+    for word in ["lost+found", "unmounted"] {
+        assert_eq!(output.contains(word), may, "{output}");
+    }
+    let name = label(&guest.oci()["pid"]);
+    assert!(output.contains(&name), "{output}");
+    let own = name.trim_end_matches(" (enforce)");
+    assert_eq!(own.ends_with("-100"), may, "{own}");
+    guest.stop();
+    assert!(!loaded().contains("-100 ("), "{}", loaded());
+    guest.destroy();
+}
+
+/// A profile that is left by a killed monitor goes with all else that it left.
+#[test]
+fn a_profile_does_not_outlive_its_container() {
+    let daemon = confining();
+    let guest = daemon.create(100, BUSYBOX, &[SUBVOL, SMALL, PRIVILEGED, ("entrypoint", PATIENT)]);
+    guest.add_lines("features: mount=nfs\n");
+    guest.task("start", &[]);
+    guest.wait_for_output("ready");
+    let own = label(&guest.oci()["pid"]);
+    assert!(loaded().lines().any(|line| line == own), "{own}");
+    assert_eq!(exec(&daemon, OWN_LABEL), own);
+
+    let monitor = Pid::from_raw(monitor_of(&daemon, 100)).unwrap();
+    kill_process(monitor, Signal::KILL).unwrap();
+    eventually(10, "it is shown as stopped", || (guest.status() == "stopped").then_some(()));
+    eventually(20, "what is left is removed", || (!loaded().contains(&own)).then_some(()));
+    guest.destroy();
 }
 
 /// A warning that says how to have it, unless the host's policy insists.

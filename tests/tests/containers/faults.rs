@@ -310,7 +310,7 @@ fn the_daemon_is_killed_while_it_starts_one() {
     daemon.guest(100).destroy();
 }
 
-fn monitor_of(daemon: &Daemon, vmid: u32) -> i32 {
+pub(crate) fn monitor_of(daemon: &Daemon, vmid: u32) -> i32 {
     let wanted = format!(" run --root {} ", daemon.root().display());
     let found = processes_of(daemon.root());
     let monitor = found.iter().find(|(_, line)| {

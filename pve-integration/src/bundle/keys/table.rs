@@ -38,11 +38,9 @@ pub(super) const TABLE: &[Key] = &[
     key("features mknod", NOT_YET, NOT_YET, "PVE's daemon for it is on PVE nodes alone"),
     key(
         "features mount",
-        Warned(
-            "is for the AppArmor profile that LXC makes; under crun `nesting` lets mount anything",
-        ),
         Applied,
-        "what AppArmor lets it mount",
+        Applied,
+        "what AppArmor lets it mount; crun: in a profile of its own, if it does not nest",
     ),
     key(
         "features nesting",

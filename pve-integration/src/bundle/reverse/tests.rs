@@ -100,6 +100,7 @@ fn refuses(#[case] text: &str, #[case] reason: &str) {
 #[case::kernel(serde_json::json!({"linux": {"resources": {"memory": {"reservation": 5}}}}),
     "linux.resources.memory.reservation")]
 #[case::label(serde_json::json!({"process": {"apparmorProfile": "x"}}), "process.apparmorProfile")]
+#[case::made_at_its_start(serde_json::json!({"process": {"apparmorProfile": "lxcri-100"}}), "process.apparmorProfile")]
 #[case::score(serde_json::json!({"process": {"oomScoreAdj": 100}}), "process.oomScoreAdj")]
 #[case::domain(serde_json::json!({"domainname": "x"}), "domainname")]
 #[case::later(serde_json::json!({"linux": {"brandNew": {"a": 1}}}), "linux.brandNew.a")]

@@ -29,6 +29,10 @@ fn a_key_changes(#[files("tests/keys/*.conf")] path: PathBuf) {
     for limit in &bundle.limits {
         writeln!(seen, "{} = {}", limit.file, limit.value).unwrap();
     }
+    if let Some(profile) = &bundle.profile {
+        let rules = profile.text.lines().filter(|line| line.starts_with("  "));
+        rules.for_each(|rule| writeln!(seen, "{}: {}", profile.name, rule.trim()).unwrap());
+    }
     write_mounts(&config, &mut seen);
     seen.push_str(&network::text(&network::started(&text, &network::facts()).unwrap()));
     let (before, after) = (lines(&plain), lines(&bundle));

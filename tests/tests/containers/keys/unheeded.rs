@@ -39,7 +39,6 @@ const LINES: &[(&str, &str)] = &[
     ("lxc.start.delay: 1", "lxc.start.delay"),
     ("lxc.start.order: 1", "lxc.start.order"),
     ("lxc.tty.max: 2", "lxc.tty.max"),
-    ("features: mount=nfs", "features: mount"),
 ];
 
 #[test]
