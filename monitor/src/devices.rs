@@ -1,17 +1,18 @@
-//! Nodes of the container's devices: on a tmpfs of ours, with the owner and mode that its config says,
+//! Nodes of the container's devices, and of the disks with its users' quotas: on a tmpfs of ours, with the owner and mode that its config says,
 //! from where they are bound into its `/dev`.
 
 use std::io;
 use std::path::PathBuf;
 
 use fs_err as fs;
-use pve_integration::bundle::{DeviceError, IdMaps, Node, NodeKind, OwnedNode, device_nodes};
-use pve_integration::ct_config::ContainerConfig;
+use pve_integration::bundle::{DeviceError, Node, NodeKind, OwnedNode, device_nodes};
 use rustix::fs::{CWD, FileType, Gid, Mode, Uid, chmod, chown, makedev, mknodat};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::error::{During, Result};
+use crate::given::Given;
 use crate::guest::Guest;
+use crate::rootfs::Rootfs;
 
 #[derive(Debug)]
 pub(crate) struct Devices {
@@ -21,9 +22,16 @@ pub(crate) struct Devices {
 }
 
 impl Devices {
-    pub(crate) fn make(guest: &Guest, config: &ContainerConfig, maps: &IdMaps) -> Result<Self> {
+    pub(crate) fn make(guest: &Guest, given: &Given, rootfs: &Rootfs) -> Result<Self> {
         let folder = guest.root.device_dir(guest.vmid);
-        let nodes = device_nodes(config, &folder, maps)?;
+        let mut nodes = device_nodes(&given.config, &folder, &given.maps)?;
+        for (number, disk) in rootfs.quota_disks().iter().enumerate() {
+            let disk = disk.node(&folder, number);
+            // Or it has it anyway, with more rights.
+            if nodes.iter().all(|other| other.node.path != disk.node.path) {
+                nodes.push(disk);
+            }
+        }
         if nodes.is_empty() {
             return Ok(Self { folder: None, nodes: Vec::new() });
         }

@@ -12,7 +12,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 use crate::error::{During, Error, Result};
-use crate::guest::Guest;
+use crate::guest::{Guest, warn};
 use crate::rootfs::stage;
 use crate::target::{Target, give_attributes};
 use crate::{confined, namespace};
@@ -20,7 +20,11 @@ use crate::{confined, namespace};
 /// `value` is what the config is to say of `key`.
 pub(crate) fn mount(guest: &Guest, key: &str, value: &str) -> Result<()> {
     let (config, _digest) = ct_config::read(&guest.root, &guest.node, guest.vmid)?;
-    let point = MountPoint::parse(key, value)?;
+    let mut point = MountPoint::parse(key, value)?;
+    if point.quota {
+        warn(key, "quota is left out until the next start: its device cannot come later");
+        point.quota = false;
+    }
     let init = guest.init()?;
     let maps = confined::ids_of(init)?;
     let open = |what: &str, flags: OFlags| -> Result<OwnedFd> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use fs_err as fs;
 use idmap::Extent;
 use openapi::VolumeId;
-use pve_integration::bundle::{IdMaps, disk_ids, rootfs_path};
+use pve_integration::bundle::{IdMaps, QuotaDisk, disk_ids, rootfs_path};
 use pve_integration::ct_config::{ContainerConfig, MountPoint, MountSource};
 use pve_integration::storage::{StorageConfig, VolumeFormat, VolumeName};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, openat2, statat};
@@ -21,8 +21,8 @@ use rustix::mount::{
 use crate::error::{Error, Result};
 use crate::given::Given;
 use crate::guest::{Guest, warn};
-use crate::id_mapped;
 use crate::target::{Spot, Target};
+use crate::{disk, id_mapped, quota};
 
 /// How long the previous user of an image may take to let go of it.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -44,6 +44,8 @@ pub(crate) struct Rootfs {
     path: PathBuf,
     /// The files behind it and its mount points, where they are images.
     images: Vec<PathBuf>,
+    /// Of those where users' shares may be limited inside.
+    quota_disks: Vec<QuotaDisk>,
     /// A second mount of it that the container's root can reach.
     view: Option<PathBuf>,
 }
@@ -57,27 +59,30 @@ impl Rootfs {
         let path = guest.root.rootfs_mount(guest.vmid);
         fs::create_dir_all(&path)?;
         let disk = IdMaps::on_disk(config)?;
-        let (maps, fill) = match purpose {
-            Purpose::Run(maps) => (maps, false),
-            Purpose::Fill => (&disk, true),
+        let maps = match purpose {
+            Purpose::Run(maps) => maps,
+            Purpose::Fill => &disk,
         };
-        let for_purpose = |point: MountPoint| MountPoint { ro: point.ro && !fill, ..point };
-        let rootfs = for_purpose(config.rootfs()?);
-        let mut images = Vec::new();
-        images.extend(stage(guest, "rootfs", &rootfs, (maps, &disk), &path)?);
+        let for_purpose = |key: &str, point: MountPoint| match purpose {
+            Purpose::Run(_) => MountPoint { quota: quota::is_possible(key, &point, maps), ..point },
+            Purpose::Fill => MountPoint { ro: false, quota: false, ..point },
+        };
+        let rootfs = for_purpose("rootfs", config.rootfs()?);
+        let mut attached = stage(guest, "rootfs", &rootfs, (maps, &disk), &path)?;
         let root = open_folder(&path)?;
         for (key, point) in config.mount_points() {
-            let point = for_purpose(point?);
+            let point = for_purpose(key, point?);
             let target = Target { root: root.as_fd(), key, mp: &point.mp, maps };
             let before = rustix::fs::fstat(target.open()?)?;
             let spot = || target.open().map(Spot::fd);
-            images.extend(attach(guest, &point, &spot)?);
+            attached.extend(attach(guest, &point, &spot)?);
             map_ids(key, &point, (maps, &disk), &spot)?;
             if point.keepattrs {
                 target.set_attributes(&before)?;
             }
         }
-        Self { path, images, view: None }.shown(guest, maps)
+        let Attached { images, quota_disks } = attached;
+        Self { path, images, quota_disks, view: None }.shown(guest, maps)
     }
 
     /// One that PVE's hook has mounted, whose images are PVE's to let go.
@@ -95,7 +100,8 @@ impl Rootfs {
                 source,
             })?;
         }
-        Self { path, images: Vec::new(), view: None }.shown(guest, &given.maps)
+        let quota_disks = quota::of_hook(guest)?;
+        Self { path, images: Vec::new(), quota_disks, view: None }.shown(guest, &given.maps)
     }
 
     fn shown(mut self, guest: &Guest, maps: &IdMaps) -> Result<Self> {
@@ -123,6 +129,10 @@ impl Rootfs {
         self.view.as_deref().unwrap_or(&self.path)
     }
 
+    pub(crate) fn quota_disks(&self) -> &[QuotaDisk] {
+        &self.quota_disks
+    }
+
     pub(crate) fn open(&self) -> io::Result<OwnedFd> {
         open_folder(&self.path)
     }
@@ -147,6 +157,20 @@ impl Rootfs {
             }
         }
         Ok(())
+    }
+}
+
+/// What is behind a mount.
+#[derive(Debug, Default)]
+pub(crate) struct Attached {
+    images: Vec<PathBuf>,
+    quota_disks: Vec<QuotaDisk>,
+}
+
+impl Attached {
+    fn extend(&mut self, other: Self) {
+        self.images.extend(other.images);
+        self.quota_disks.extend(other.quota_disks);
     }
 }
 
@@ -180,10 +204,11 @@ pub(crate) fn mount_image(
     let data = if read_only { c"noload" } else { c"" };
     mount(device.source(), &path, "ext4", MountFlags::RDONLY, data)
         .map_err(|err| mount_failed(err, &format!("volume '{volume}'")))?;
-    Ok(Mounted(Rootfs { path, images: vec![image.to_owned()], view: None }))
+    let images = vec![image.to_owned()];
+    Ok(Mounted(Rootfs { path, images, quota_disks: Vec::new(), view: None }))
 }
 
-fn mount_failed(err: Errno, what: &str) -> Error {
+pub(crate) fn mount_failed(err: Errno, what: &str) -> Error {
     match err {
         Errno::INVAL => Error::NoFilesystem { what: what.to_owned() },
         err => Error::Mount { what: what.to_owned(), source: err.into() },
@@ -207,18 +232,18 @@ pub(crate) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
-/// Mount `point` on a place of ours; the answer is the image behind it, if that is one.
+/// Mount `point` on a place of ours.
 pub(crate) fn stage(
     guest: &Guest,
     key: &str,
     point: &MountPoint,
     ids: Ids<'_>,
     place: &Path,
-) -> Result<Option<PathBuf>> {
+) -> Result<Attached> {
     let spot = || Ok(Spot::path(place));
-    let image = attach(guest, point, &spot)?;
+    let attached = attach(guest, point, &spot)?;
     map_ids(key, point, ids, &spot)?;
-    Ok(image)
+    Ok(attached)
 }
 
 /// A container's ids while it runs, and on its volumes.
@@ -242,7 +267,7 @@ fn map_ids(
     mapped.map_err(|source| Error::IdMap { key: key.to_owned(), what: named(point), source })
 }
 
-fn named(point: &MountPoint) -> String {
+pub(crate) fn named(point: &MountPoint) -> String {
     match &point.source {
         MountSource::Volume(volume) => format!("volume '{volume}'"),
         MountSource::Bind(path) => format!("'{}'", path.display()),
@@ -260,13 +285,8 @@ fn check_owner(guest: &Guest, volume: &VolumeId) -> Result<()> {
     }
 }
 
-/// Mount `point` where `spot` says; the answer is the image behind it, if that is one. `spot` is
-/// asked again once something is mounted there.
-fn attach(
-    guest: &Guest,
-    point: &MountPoint,
-    spot: &dyn Fn() -> Result<Spot>,
-) -> Result<Option<PathBuf>> {
+/// Mount `point` where `spot` says, which is asked again once something is mounted there.
+fn attach(guest: &Guest, point: &MountPoint, spot: &dyn Fn() -> Result<Spot>) -> Result<Attached> {
     match &point.source {
         MountSource::Volume(volume) => {
             check_owner(guest, volume)?;
@@ -276,14 +296,23 @@ fn attach(
             match found.format {
                 VolumeFormat::Subvol => {
                     bind(&found.path, point, spot)?;
-                    Ok(None)
+                    if point.quota {
+                        warn(&named(point), "quota is ignored: a folder has no blocks of its own");
+                    }
+                    Ok(Attached::default())
                 }
                 VolumeFormat::Raw => {
                     wait_until_free(&found.path, volume)?;
                     let device = loopdev::attach(&found.path, point.ro)?;
                     // The device lives as long as the mount does; our descriptor goes here.
-                    block_device(&device.source(), &spot()?.path, point)?;
-                    Ok(Some(found.path))
+                    let number = rustix::fs::fstat(&device)?.st_rdev;
+                    let (name, quota_disks) = if point.quota {
+                        (device.path(), vec![QuotaDisk::new(device.path(), number)])
+                    } else {
+                        (device.source(), Vec::new())
+                    };
+                    disk::mount(&name, &spot()?.path, point)?;
+                    Ok(Attached { images: vec![found.path], quota_disks })
                 }
                 VolumeFormat::Qcow2 | VolumeFormat::Vmdk => Err(Error::VolumeFormat {
                     volume: volume.clone(),
@@ -295,11 +324,19 @@ fn attach(
             let folder = open_source(source)?;
             let held = Spot::fd(folder);
             bind(&held.path, point, spot)?;
-            Ok(None)
+            Ok(Attached::default())
+        }
+        MountSource::Device(device) if point.quota => {
+            // As the kernel calls it: what is linked to it is not there inside.
+            let device = fs::canonicalize(device)?;
+            disk::mount(&device, &spot()?.path, point)?;
+            let number = rustix::fs::stat(&device)?.st_rdev;
+            let quota_disks = vec![QuotaDisk::new(device, number)];
+            Ok(Attached { images: Vec::new(), quota_disks })
         }
         MountSource::Device(device) => {
-            block_device(device, &spot()?.path, point)?;
-            Ok(None)
+            disk::mount(device, &spot()?.path, point)?;
+            Ok(Attached::default())
         }
     }
 }
@@ -318,51 +355,11 @@ fn open_source(source: &Path) -> Result<OwnedFd> {
 fn bind(source: &Path, point: &MountPoint, spot: &dyn Fn() -> Result<Spot>) -> Result<()> {
     let failed = |err: Errno| Error::Mount { what: named(point), source: err.into() };
     mount_bind(source, &spot()?.path).map_err(failed)?;
-    let (flags, _) = options(point)?;
+    let (flags, _) = disk::options(point)?;
     if !flags.is_empty() {
         mount_remount(&spot()?.path, MountFlags::BIND | flags, "").map_err(failed)?;
     }
     Ok(())
-}
-
-fn block_device(device: &Path, target: &Path, point: &MountPoint) -> Result<()> {
-    let (flags, data) = options(point)?;
-    let attempt = |data: &[&str]| {
-        let data = std::ffi::CString::new(data.join(",")).expect("made of words without NUL");
-        mount(device, target, "ext4", flags, data.as_c_str())
-    };
-    let mut mounted = attempt(&data);
-    // Linux took this option away from ext4; a kernel that has it says nothing of others.
-    if mounted == Err(Errno::INVAL) && data.contains(&"noacl") {
-        mounted = attempt(&data.into_iter().filter(|word| *word != "noacl").collect::<Vec<_>>());
-        if mounted.is_ok() {
-            warn(&named(point), "acl=0 is ignored: this kernel mounts no ext4 without them");
-        }
-    }
-    mounted.map_err(|err| mount_failed(err, &named(point)))
-}
-
-/// PVE's mount options (`get_mount_options` of PVE::LXC::Config) as flags and filesystem data.
-fn options(point: &MountPoint) -> Result<(MountFlags, Vec<&'static str>)> {
-    let mut flags = if point.ro { MountFlags::RDONLY } else { MountFlags::empty() };
-    let mut data = Vec::new();
-    match point.acl {
-        Some(true) => data.push("acl"),
-        Some(false) => data.push("noacl"),
-        None => {}
-    }
-    for option in &point.mountoptions {
-        match option.as_str() {
-            "noatime" => flags |= MountFlags::NOATIME,
-            "nodev" => flags |= MountFlags::NODEV,
-            "noexec" => flags |= MountFlags::NOEXEC,
-            "nosuid" => flags |= MountFlags::NOSUID,
-            "lazytime" => flags |= MountFlags::LAZYTIME,
-            "discard" => data.push("discard"),
-            _ => return Err(Error::MountOption(option.clone())),
-        }
-    }
-    Ok((flags, data))
 }
 
 /// libcrun mounts over these by path; a link there would lead it out of the rootfs (CVE-2026-47766).
@@ -416,17 +413,5 @@ mod tests {
         );
         let err = check(|dir| fs::write(dir.join("sys"), "").unwrap()).unwrap_err();
         assert!(err.to_string().contains("'/sys' is a file"), "{err}");
-    }
-
-    #[test]
-    fn maps_mount_options_and_names_an_unknown_one() {
-        let point = |options| {
-            MountPoint::parse("rootfs", &format!("local:1/x,ro=1,mountoptions={options}")).unwrap()
-        };
-        let flags = MountFlags::RDONLY | MountFlags::NOATIME | MountFlags::NOSUID;
-        assert_eq!(options(&point("noatime;nosuid;discard")).unwrap(), (flags, vec!["discard"]));
-        let acl = MountPoint::parse("rootfs", "local:1/x,acl=0").unwrap();
-        assert_eq!(options(&acl).unwrap(), (MountFlags::empty(), vec!["noacl"]));
-        assert!(options(&point("sync")).unwrap_err().to_string().contains("'sync'"));
     }
 }

@@ -20,6 +20,7 @@ mod mounts;
 mod nodes;
 mod portable;
 mod process;
+mod quota_disk;
 mod raw_mounts;
 mod resources;
 mod reverse;
@@ -54,6 +55,7 @@ pub use id_map::{IdMap, IdMaps};
 pub use keys::list as key_list;
 pub use limits::{Setting, settings};
 pub use nodes::{Node, NodeKind};
+pub use quota_disk::QuotaDisk;
 pub use reverse::{ReverseError, Reversed, reverse};
 pub(crate) use rlimits::sysctl_namespace;
 pub use seccomp::{Profile as SeccompProfile, ProfileError};
@@ -251,6 +253,9 @@ pub(crate) fn decide(
         let reason = "mount: nothing is mounted without CAP_SYS_ADMIN, which it has not";
         warnings.push(Warning::new("features", reason));
     }
+    if !kept.has("SYS_ADMIN") {
+        warnings.extend(quota_disk::in_vain(config, &rootfs));
+    }
     let confinement = apparmor::of(guest, facts, &features, reach, &mut warnings)?;
     if let Some(profile) = confinement.name {
         document["process"]["apparmorProfile"] = profile.into();
@@ -260,7 +265,7 @@ pub(crate) fn decide(
     {
         document["hooks"] = hooks;
     }
-    keys::warn(config, &features, &rootfs, reach, &mut warnings);
+    keys::warn(config, &features, reach, &mut warnings);
     let spec = serde_json::from_value(document).map_err(BundleError::Spec)?;
     Ok(Bundle { spec, limits, profile: confinement.own, warnings })
 }

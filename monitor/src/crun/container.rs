@@ -24,6 +24,7 @@ use crate::guest::{Guest, tell, warn};
 use crate::lease::keepers::Keepers;
 use crate::net;
 use crate::output::{Log, Output};
+use crate::rootfs::Rootfs;
 use crate::run::{Began, give_to_user};
 
 #[derive(Debug)]
@@ -47,7 +48,7 @@ impl Container {
         guest: &Guest,
         given: &Given,
         cgroup: &Cgroup,
-        rootfs: &Path,
+        rootfs: &Rootfs,
     ) -> Result<Self> {
         let Given { config, maps, .. } = given;
         let terminal = config.has_terminal();
@@ -57,9 +58,9 @@ impl Container {
         }
         let connect =
             |init| net::set_up(guest, &network, init).map_err(|err| crate::one_line(&err));
-        let devices = Devices::make(guest, config, maps)?;
+        let devices = Devices::make(guest, given, rootfs)?;
         let ttys = Ttys::open(config.ttys()?, maps)?;
-        let bundle = write_bundle(guest, given, rootfs, devices.nodes(), &ttys.paths())?;
+        let bundle = write_bundle(guest, given, rootfs.path(), devices.nodes(), &ttys.paths())?;
         cgroup.limit(&bundle.limits)?;
         let spec = bundle.spec;
 
@@ -107,7 +108,7 @@ impl Container {
             began,
             pidfd,
             clone_flags: clone_flags(&spec),
-            items: items(&spec, rootfs),
+            items: items(&spec, rootfs.path()),
             output,
             ttys,
             keepers,

@@ -106,7 +106,7 @@ fn live(
     *names = Names::show(guest, &given, shown.as_fd())?;
     drop(shown);
 
-    let mut container = Container::start(guest, &given, cgroup, mounted.path())?;
+    let mut container = Container::start(guest, &given, cgroup, mounted)?;
     let maps = given.maps;
     loop {
         supervisor.enter(State::Running);
@@ -141,7 +141,7 @@ fn live(
         }
         names.iter().try_for_each(|names| names.write(guest, &given.config))?;
         setup::before_start(guest, &given, mounted.path(), Runtime::Crun)?;
-        container = Container::start(guest, &given, cgroup, mounted.path())?;
+        container = Container::start(guest, &given, cgroup, mounted)?;
     }
 }
 

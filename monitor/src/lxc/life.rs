@@ -39,7 +39,7 @@ pub(super) fn plan(guest: &Guest, given: &Given, rootfs: &Rootfs) -> Result<Plan
     let (log, seccomp, oom) =
         (guest.root.container_log(guest.vmid), run.join(SECCOMP), run.join(OOM));
     let terminal = config.has_terminal();
-    let devices = Devices::make(guest, config, maps)?;
+    let devices = Devices::make(guest, given, rootfs)?;
     let described = found.guest(config, rootfs.path(), devices.nodes(), &[]);
     let files = Files { log: &log, seccomp: &seccomp, oom: &oom };
     let made = lxc::config(&described, &found.facts, &Installed::read(config), files)?;

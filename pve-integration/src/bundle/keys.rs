@@ -9,7 +9,7 @@ mod tests;
 use std::fmt;
 
 use super::Warning;
-use crate::ct_config::{Features, MountPoint, Section};
+use crate::ct_config::{Features, Section};
 use table::TABLE;
 
 /// What one runtime does with a key.
@@ -155,7 +155,6 @@ pub(crate) const RAW_APPLIED: &[&str] = &[
 pub(super) fn warn(
     config: &Section,
     features: &Features,
-    rootfs: &MountPoint,
     reach: &Reach,
     warnings: &mut Vec<Warning>,
 ) {
@@ -173,35 +172,12 @@ pub(super) fn warn(
             None => Warning::new("config", format!("the line '{text}' is none of PVE's")),
         });
     }
-    for (key, part) in parts(config, features, rootfs) {
-        let stem = key.trim_end_matches(|c: char| c.is_ascii_digit());
-        let name = if stem == key { format!("{key} {part}") } else { format!("{stem}[n] {part}") };
-        let fate = TABLE.iter().find(|line| line.name == name).map(reach.fate);
-        if let Some(reason) = fate.and_then(|fate| reach.reason(fate)) {
-            warnings.push(Warning::new(key, format!("{part} {reason}")));
-        }
+    // A part of a value that not every runtime applies.
+    let name = "features mknod";
+    let fate = TABLE.iter().find(|line| line.name == name && features.mknod).map(reach.fate);
+    if let Some(reason) = fate.and_then(|fate| reach.reason(fate)) {
+        warnings.push(Warning::new("features", format!("mknod {reason}")));
     }
-}
-
-/// Parts of values that are set and that not every runtime applies.
-fn parts<'c>(
-    config: &'c Section,
-    features: &Features,
-    rootfs: &MountPoint,
-) -> Vec<(&'c str, &'static str)> {
-    let mut found = Vec::new();
-    let mut add = |key: &'c str, part: &'static str, set: bool| {
-        if set {
-            found.push((key, part));
-        }
-    };
-    add("features", "mknod", features.mknod);
-    let points = config.mount_points();
-    let points = points.iter().filter_map(|(key, point)| Some((*key, point.as_ref().ok()?)));
-    for (key, point) in std::iter::once(("rootfs", rootfs)).chain(points) {
-        add(key, "quota", point.quota);
-    }
-    found
 }
 
 /// The table as Markdown, for ARCHITECTURE.md.

@@ -7,7 +7,8 @@ const NOT_YET: Fate = Warned("");
 const NO_LXC: Fate = Warned("is read by nobody: LXC's own tools do not start this container");
 const LXC_PROFILE: Fate = Warned("is about the profile that LXC makes: crun's are files");
 const ROOTFS: Fate = Warned("is left out, as PVE does: it is `rootfs`'s to say");
-const QUOTA: Fate = Warned("needs the volume's device inside the container, which it has not");
+const QUOTA: &str =
+    "of an ext4, for its own tools to switch on; refused if unprivileged, as by PVE";
 
 pub(super) const TABLE: &[Key] = &[
     key("arch", Applied, Applied, "a 32-bit one sees a 32-bit machine"),
@@ -65,7 +66,7 @@ pub(super) const TABLE: &[Key] = &[
     key("mp[n] idmap", Applied, Applied, "an id-mapped mount; said and left out if privileged"),
     key("mp[n] keepattrs", Applied, Applied, ""),
     key("mp[n] mountoptions", Applied, Applied, "those of PVE, others are refused"),
-    key("mp[n] quota", QUOTA, QUOTA, ""),
+    key("mp[n] quota", Applied, Applied, QUOTA),
     key("mp[n] replicate", Known, Known, "read by replication"),
     key("mp[n] ro", Applied, Applied, ""),
     key("mp[n] shared", Known, Known, "read by migration"),
@@ -109,7 +110,7 @@ pub(super) const TABLE: &[Key] = &[
     key("rootfs acl", Applied, Applied, ""),
     key("rootfs idmap", Applied, Applied, ""),
     key("rootfs mountoptions", Applied, Applied, ""),
-    key("rootfs quota", QUOTA, QUOTA, ""),
+    key("rootfs quota", Applied, Applied, QUOTA),
     key("rootfs ro", Applied, Applied, ""),
     key("searchdomain", Names, Distributions, ""),
     key("snaptime", Known, Known, "of snapshots"),

@@ -8,7 +8,7 @@ use rstest::rstest;
 use tests::{Content, Daemon, Guest, rootfs};
 
 use super::{guest, has_lines};
-use crate::{BUSYBOX, PATIENT, RAW, SMALL, SUBVOL, UNPRIVILEGED, daemon, sh};
+use crate::{BUSYBOX, PATIENT, PRIVILEGED, RAW, SMALL, SUBVOL, UNPRIVILEGED, daemon, sh};
 
 /// The template, with something to mount an application's names on.
 const NAMED: &str = "named.tar.gz";
@@ -131,6 +131,56 @@ fn a_mount_point_has_the_attributes_of_its_folder(#[case] option: &str, #[case] 
     run("umount", &[mounted.path()]);
 
     has_lines(&guest.ends_well(), &[expected, "mounted"]);
+    guest.destroy();
+}
+
+/// Its own tools switch them on by the device, which they find in the list of mounts.
+#[rstest]
+#[case::root("rootfs", "/")]
+#[case::mount_point("mp0", "/data")]
+fn a_user_stores_no_more_than_the_quota(#[case] key: &str, #[case] place: &str) {
+    let daemon = daemon();
+    let script = format!(
+        "#!/bin/sh\nset -- $(grep ' {place} ext4 .*usrjquota=aquota.user,grpjquota=aquota.group' /proc/mounts)\n\
+        ls -l $1\n/bin/quota $1 {place}\nhead -c 1 $1 >/dev/null && echo readable\n\
+        (echo >$1) 2>/dev/null || echo not writable\n"
+    );
+    let quota = fs_err::read(env!("LXCRI_QUOTA")).unwrap();
+    let content = Content::default().file("sbin/init", 0o755, script.as_str()).file(
+        "bin/quota",
+        0o755,
+        quota,
+    );
+    rootfs(&daemon.templates(), NAMED, &content);
+    let data = ("mp0", "local:0.0625,mp=/data");
+    let guest = daemon.create(100, NAMED, &[RAW, SMALL, PRIVILEGED, data]);
+    extend(&daemon, key, "quota=1");
+
+    let output = guest.ends_well();
+
+    let stored = output.lines().find_map(|line| line.trim().strip_prefix("stored "));
+    assert_eq!(stored, Some("64 KiB: EDQUOT"), "{output}");
+    assert!(output.contains("br--------"), "{output}");
+    has_lines(&output, &["readable", "not writable"]);
+    guest.destroy();
+}
+
+/// PVE mounts such a one all the same.
+#[test]
+fn a_quota_that_cannot_be_is_named() {
+    let daemon = daemon();
+    let data = ("mp0", "local:0.0625,mp=/data,quota=1,ro=1");
+    let guest =
+        daemon.create(100, BUSYBOX, &[SUBVOL, SMALL, PRIVILEGED, data, ("entrypoint", PATIENT)]);
+    extend(&daemon, "rootfs", "quota=1");
+
+    let log = guest.task("start", &[]).log;
+
+    for reason in ["a folder has no blocks of its own", "nothing is written there", "CAP_SYS_ADMIN"]
+    {
+        assert!(log.contains(reason), "{log}");
+    }
+    guest.stop();
     guest.destroy();
 }
 
