@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::{Bundle, BundleError, Guest, keys, spec};
+use super::id_map::RANGE;
+use super::{Bundle, BundleError, Guest, LimitKey, keys, spec};
 use crate::ct_config::{ContainerConfig, ValueError};
 use crate::host::HostFacts;
 use crate::oci_config::OciConfig;
@@ -14,8 +15,6 @@ use crate::policy::Policy;
 /// The key of what no key asked for.
 const DEFAULT: &str = "default";
 const ROOTFS: &str = "rootfs";
-/// Lines of the OCI file that have a part in a bundle.
-const OCI_KEYS: [&str; 5] = ["pids", "io-weight", "io-max", "hugepages", "id-range"];
 /// What the monitor does besides the bundle.
 const BESIDE: [&str; 8] = [
     "mp[n]",
@@ -167,7 +166,9 @@ fn variants(guest: &Guest<'_>) -> Vec<(String, Without)> {
         other.current_mut().set_lxc(left.collect());
         all.push((key.clone(), with(other, oci.clone())));
     }
-    for key in OCI_KEYS.into_iter().filter(|key| oci.get(key).is_some()) {
+    // Lines of the OCI file that have a part in a bundle.
+    let limits = LimitKey::ALL.map(LimitKey::as_str);
+    for key in limits.into_iter().chain([RANGE]).filter(|key| oci.get(key).is_some()) {
         all.push((format!("oci: {key}"), with(config.clone(), oci.without(key))));
     }
     if *guest.policy != Policy::default() {

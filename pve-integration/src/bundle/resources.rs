@@ -3,6 +3,7 @@
 //! v2 and v1 alike; what the host has no controller for is named.
 
 use super::limits::Setting;
+use super::own_limits::{LimitKey, OwnLimits};
 use super::{BundleError, Guest, Warning, keys, wrong};
 use crate::ct_config::Section;
 use crate::host::{CgroupVersion, HostFacts};
@@ -115,47 +116,22 @@ impl Limits<'_> {
 
     /// What PVE's config has no key for.
     fn own(&mut self, oci: &OciConfig) -> Result<(), BundleError> {
-        let refused = |key: &str, value: &str, what: &str| {
-            wrong(&format!("oci: {key}"), format!("'{value}' is not {what}"))
-        };
-        if let Some(value) = oci.get("pids") {
-            let limit: u64 =
-                value.parse().map_err(|_| refused("pids", value, "a number of processes"))?;
-            self.own_limit("pids", "pids", "pids.max", &limit.to_string());
-        }
-        if let Some(value) = oci.get("io-weight") {
-            let weight = value.parse::<u16>().ok().filter(|weight| (1..=10_000).contains(weight));
-            let weight = weight.ok_or_else(|| refused("io-weight", value, "from 1 to 10000"))?;
-            self.own_limit("io-weight", "io", "io.weight", &weight.to_string());
-        }
-        for value in oci.all("io-max") {
-            if !is_io_limit(value) {
-                let what = "'MAJOR:MINOR' and limits like 'rbps=1048576 wiops=100'";
-                return Err(refused("io-max", value, what));
-            }
-            self.own_limit("io-max", "io", "io.max", value);
-        }
-        for value in oci.all("hugepages") {
-            let parts = value.split_once('=').and_then(|(page, limit)| {
-                let known = page.strip_suffix(['K', 'M', 'G'])?.parse::<u32>().is_ok();
-                known.then_some((page, limit.parse::<u64>().ok()?))
-            });
-            let what = "a page size and MiB, like '2M=64'";
-            let (page, mib) = parts.ok_or_else(|| refused("hugepages", value, what))?;
-            let file = format!("hugetlb.{page}B.max");
-            self.own_limit("hugepages", "hugetlb", &file, &mib.saturating_mul(MIB).to_string());
+        let limits = OwnLimits::read(oci)
+            .map_err(|err| wrong(&format!("oci: {}", err.key), err.to_string()))?;
+        for key in LimitKey::ALL {
+            limits.settings(key).into_iter().for_each(|setting| self.own_limit(key, setting));
         }
         Ok(())
     }
 
-    fn own_limit(&mut self, key: &str, controller: &str, file: &str, value: &str) {
+    fn own_limit(&mut self, key: LimitKey, setting: Setting) {
         let key = format!("oci: {key}");
         if !self.is_v2() {
             self.warnings.push(Warning::new(&key, "needs cgroup v2, which this host does not use"));
-        } else if self.has(controller) {
-            self.settings.push(Setting::of_file(file, value));
+        } else if self.has(&setting.controller) {
+            self.settings.push(setting);
         } else {
-            self.miss(&key, controller);
+            self.miss(&key, &setting.controller);
         }
     }
 
@@ -204,23 +180,6 @@ impl Limits<'_> {
         let reason = format!("this host has no cgroup controller '{controller}'");
         self.warnings.push(Warning::new(key, reason));
     }
-}
-
-/// `8:0 rbps=1048576 wiops=max`, as the kernel reads it.
-fn is_io_limit(text: &str) -> bool {
-    let mut parts = text.split_whitespace();
-    let device = parts.next().and_then(|device| device.split_once(':'));
-    let number = |text: &str| text.parse::<u32>().is_ok();
-    let limit = |part: &str| {
-        part.split_once('=').is_some_and(|(name, value)| {
-            ["rbps", "wbps", "riops", "wiops"].contains(&name)
-                && (value == "max" || value.parse::<u64>().is_ok())
-        })
-    };
-    let rest: Vec<_> = parts.collect();
-    device.is_some_and(|(major, minor)| number(major) && number(minor))
-        && !rest.is_empty()
-        && rest.into_iter().all(limit)
 }
 
 /// Of a memory limit in MiB. PVE/LXC/Config.pm: a little below the limit, at most 128 MiB, so that

@@ -38,7 +38,7 @@ pub struct ValueError {
 }
 
 impl ValueError {
-    pub(crate) fn new(key: &str, reason: impl Into<String>) -> Self {
+    pub fn new(key: &str, reason: impl Into<String>) -> Self {
         Self { key: key.to_owned(), reason: reason.into() }
     }
 }

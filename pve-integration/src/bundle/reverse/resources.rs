@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::super::nodes::GIVEN;
+use super::super::own_limits::MOST_PIDS;
 use super::super::portable::THROTTLES;
 use super::super::resources::{MIB, PERIOD, high, quota};
 use super::mounts::BoundNode;
@@ -110,8 +111,9 @@ fn cores(list: &str, made: &mut Reversed) {
 }
 
 fn pids(document: &mut Document, made: &mut Reversed) {
-    // Zero and less are no limit, and so is none.
-    if let Some(limit) = number(document, "pids/limit").filter(|limit| *limit > 0) {
+    // Zero and less are no limit, and so is none, and what no kernel can reach.
+    let limit = number(document, "pids/limit");
+    if let Some(limit) = limit.filter(|limit| (1..=i64::from(MOST_PIDS)).contains(limit)) {
         made.oci.push(("pids".to_owned(), limit.to_string()));
     }
 }
@@ -127,6 +129,10 @@ fn block(document: &mut Document, made: &mut Reversed) {
         for limit in document.list(&format!("/linux/resources/blockIO/{list}")).unwrap_or_default()
         {
             let of = |field: &str| limit.get(field).and_then(Value::as_u64).unwrap_or_default();
+            // To cgroup v1 it is no limit, to v2 an error.
+            if of("rate") == 0 {
+                continue;
+            }
             let words = limits.entry((of("major"), of("minor"))).or_default();
             words.push(format!("{name}={}", of("rate")));
         }

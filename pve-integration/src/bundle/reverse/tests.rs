@@ -7,6 +7,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use rstest::rstest;
+use serde_json::json;
 
 use super::*;
 use crate::bundle::{Node, NodeKind};
@@ -55,7 +56,7 @@ fn reads(#[files("tests/reverse/*.json")] path: PathBuf) {
 
 /// The least that is a bundle, and something more in it.
 fn least(more: Value) -> String {
-    let mut document = serde_json::json!({
+    let mut document = json!({
         "ociVersion": "1.0.2", "root": { "path": "rootfs" },
         "process": { "user": { "uid": 0, "gid": 0 }, "args": ["/bin/app"], "cwd": "/" },
     });
@@ -77,14 +78,14 @@ fn merge(into: &mut Value, more: Value) {
 #[rstest]
 #[case::no_json("{", "this is no config.json of an OCI bundle: ")]
 #[case::other_type("{\"ociVersion\": 1}", "this is no config.json of an OCI bundle: ")]
-#[case::no_program(&least(serde_json::json!({"process": {"args": []}})), "process.args: names no program")]
+#[case::no_program(&least(json!({"process": {"args": []}})), "process.args: names no program")]
 #[case::second_line(
-    &least(serde_json::json!({"process": {"args": ["sh", "-c", "a\nb"]}})),
+    &least(json!({"process": {"args": ["sh", "-c", "a\nb"]}})),
     "process.args: holds a control character"
 )]
-#[case::relative(&least(serde_json::json!({"process": {"cwd": "srv"}})), "process.cwd: is no absolute path")]
+#[case::relative(&least(json!({"process": {"cwd": "srv"}})), "process.cwd: is no absolute path")]
 #[case::no_root(
-    &least(serde_json::json!({"linux": {
+    &least(json!({"linux": {
         "uidMappings": [{"containerID": 1, "hostID": 5, "size": 1}],
         "gidMappings": [{"containerID": 0, "hostID": 5, "size": 1}],
     }})),
@@ -96,24 +97,24 @@ fn refuses(#[case] text: &str, #[case] reason: &str) {
 }
 
 #[rstest]
-#[case::hook(serde_json::json!({"hooks": {"prestart": [{"path": "/bin/x"}]}}), "hooks.prestart")]
-#[case::kernel(serde_json::json!({"linux": {"resources": {"memory": {"reservation": 5}}}}),
+#[case::hook(json!({"hooks": {"prestart": [{"path": "/bin/x"}]}}), "hooks.prestart")]
+#[case::kernel(json!({"linux": {"resources": {"memory": {"reservation": 5}}}}),
     "linux.resources.memory.reservation")]
-#[case::label(serde_json::json!({"process": {"apparmorProfile": "x"}}), "process.apparmorProfile")]
-#[case::made_at_its_start(serde_json::json!({"process": {"apparmorProfile": "lxcri-100"}}), "process.apparmorProfile")]
-#[case::score(serde_json::json!({"process": {"oomScoreAdj": 100}}), "process.oomScoreAdj")]
-#[case::domain(serde_json::json!({"domainname": "x"}), "domainname")]
-#[case::later(serde_json::json!({"linux": {"brandNew": {"a": 1}}}), "linux.brandNew.a")]
-#[case::joined(serde_json::json!({"linux": {"namespaces": [{"type": "network", "path": "/proc/1/ns/net"}]}}),
+#[case::label(json!({"process": {"apparmorProfile": "x"}}), "process.apparmorProfile")]
+#[case::made_at_its_start(json!({"process": {"apparmorProfile": "lxcri-100"}}), "process.apparmorProfile")]
+#[case::score(json!({"process": {"oomScoreAdj": 100}}), "process.oomScoreAdj")]
+#[case::domain(json!({"domainname": "x"}), "domainname")]
+#[case::later(json!({"linux": {"brandNew": {"a": 1}}}), "linux.brandNew.a")]
+#[case::joined(json!({"linux": {"namespaces": [{"type": "network", "path": "/proc/1/ns/net"}]}}),
     "linux.namespaces")]
-#[case::of_the_host(serde_json::json!({"linux": {"sysctl": {"vm.swappiness": "1"}}}), "linux.sysctl")]
-#[case::out(serde_json::json!({"mounts": [{"destination": "/../x", "type": "tmpfs"}]}), "mounts[/../x]")]
+#[case::of_the_host(json!({"linux": {"sysctl": {"vm.swappiness": "1"}}}), "linux.sysctl")]
+#[case::out(json!({"mounts": [{"destination": "/../x", "type": "tmpfs"}]}), "mounts[/../x]")]
 #[case::in_the_bundle(
-    serde_json::json!({"mounts": [{"destination": "/x", "source": "x", "options": ["bind"]}]}),
+    json!({"mounts": [{"destination": "/x", "source": "x", "options": ["bind"]}]}),
     "mounts[/x]"
 )]
 #[case::masked(
-    serde_json::json!({"linux": {"maskedPaths": ["/proc/mine"], "readonlyPaths": []}}),
+    json!({"linux": {"maskedPaths": ["/proc/mine"], "readonlyPaths": []}}),
     "linux.maskedPaths"
 )]
 fn names_what_gets_lost(#[case] more: Value, #[case] path: &str) {
@@ -122,17 +123,17 @@ fn names_what_gets_lost(#[case] more: Value, #[case] path: &str) {
 }
 
 #[rstest]
-#[case::nothing(serde_json::json!({"process": {"capabilities": {"bounding": ["CAP_CHOWN"]}}}), &[])]
+#[case::nothing(json!({"process": {"capabilities": {"bounding": ["CAP_CHOWN"]}}}), &[])]
 #[case::more(
-    serde_json::json!({"process": {"capabilities": {"bounding": ["CAP_SYS_ADMIN"]}}}),
+    json!({"process": {"capabilities": {"bounding": ["CAP_SYS_ADMIN"]}}}),
     &["lxc.cap.keep"]
 )]
 #[case::host(
-    serde_json::json!({"mounts": [{"destination": "/x", "source": "/etc", "options": ["bind"]}]}),
+    json!({"mounts": [{"destination": "/x", "source": "/etc", "options": ["bind"]}]}),
     &["lxc.cap.keep", "lxc.mount.entry"]
 )]
 #[case::limit(
-    serde_json::json!({"process": {
+    json!({"process": {
         "capabilities": {"bounding": ["CAP_CHOWN"]},
         "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2}, {"type": "RLIMIT_NICE", "soft": 1, "hard": 2}],
     }}),
@@ -214,6 +215,34 @@ impl Container {
         };
         parts.iter().filter(matters).map(|part| (*part).to_owned()).collect()
     }
+}
+
+/// OCI has no word for `max`, which is no limit anyway.
+#[test]
+fn limits_of_several_devices_are_all_in_the_bundle() {
+    let mut config = ContainerConfig::default();
+    config.set("rootfs", "none:0");
+    let lines = ["8:0 rbps=max wiops=5", "8:16 rbps=max riops=7"];
+    let oci = lines.map(|line| ("io-max".to_owned(), line.to_owned())).into();
+    let document = Container { config, oci }.bundle().with_limits();
+    let resources = &document["linux"]["resources"];
+    let expected = json!({
+        "throttleReadIOPSDevice": [{ "major": 8, "minor": 16, "rate": 7 }],
+        "throttleWriteIOPSDevice": [{ "major": 8, "minor": 0, "rate": 5 }],
+    });
+    assert_eq!(resources["blockIO"], expected, "{resources}");
+    assert_eq!(resources["unified"].get("io.max"), None, "{resources}");
+}
+
+#[test]
+fn what_is_no_limit_becomes_none() {
+    let made = made(&least(json!({ "linux": { "resources": {
+        "pids": { "limit": 9_223_372_036_854_775_807_i64 },
+        "blockIO": { "throttleReadBpsDevice": [
+            { "major": 8, "minor": 0, "rate": 0 }, { "major": 8, "minor": 16, "rate": 5 },
+        ] },
+    } } })));
+    assert_eq!(made.oci, [("io-max".to_owned(), "8:16 rbps=5".to_owned())]);
 }
 
 fn text(pattern: &'static str) -> impl Strategy<Value = Option<String>> {
@@ -319,10 +348,11 @@ fn container() -> impl Strategy<Value = Container> {
             ("pids", "100"),
             ("io-weight", "250"),
             ("io-max", "8:0 rbps=1048576 wiops=100"),
-            ("io-max", "8:16 riops=max"),
+            ("io-max", "8:16 rbps=max riops=7"),
+            ("io-max", "8:32 riops=max"),
             ("hugepages", "2M=64"),
         ],
-        0..5,
+        0..6,
     );
     (keys(), raw, oci, any::<bool>()).prop_map(|(keys, (raw, reworded), oci, readonly)| {
         let text: String = raw.iter().chain(&reworded).map(|line| format!("{line}\n")).collect();
@@ -374,17 +404,17 @@ proptest! {
     #[test]
     fn never_panics(text in "\\PC{0,60}", at in 0_usize..9, words in proptest::collection::vec("[ -~]{0,12}", 0..4)) {
         let _result = reverse(&text, &facts());
-        let list = serde_json::json!(words);
+        let list = json!(words);
         let more = match at {
-            0 => serde_json::json!({"process": {"args": list}}),
-            1 => serde_json::json!({"process": {"env": list}}),
-            2 => serde_json::json!({"linux": {"maskedPaths": list, "readonlyPaths": []}}),
-            3 => serde_json::json!({"mounts": [{"destination": text, "source": text, "options": list}]}),
-            4 => serde_json::json!({"linux": {"sysctl": {text.as_str(): text}}}),
-            5 => serde_json::json!({"annotations": {text.as_str(): text}}),
-            6 => serde_json::json!({"linux": {"resources": {"unified": {text.as_str(): text}}}}),
-            7 => serde_json::json!({"linux": {"resources": {"cpu": {"cpus": text}}}}),
-            _ => serde_json::json!({"hostname": text, "process": {"cwd": text}}),
+            0 => json!({"process": {"args": list}}),
+            1 => json!({"process": {"env": list}}),
+            2 => json!({"linux": {"maskedPaths": list, "readonlyPaths": []}}),
+            3 => json!({"mounts": [{"destination": text, "source": text, "options": list}]}),
+            4 => json!({"linux": {"sysctl": {text.as_str(): text}}}),
+            5 => json!({"annotations": {text.as_str(): text}}),
+            6 => json!({"linux": {"resources": {"unified": {text.as_str(): text}}}}),
+            7 => json!({"linux": {"resources": {"cpu": {"cpus": text}}}}),
+            _ => json!({"hostname": text, "process": {"cwd": text}}),
         };
         let _result = reverse(&least(more), &facts());
     }
