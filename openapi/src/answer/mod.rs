@@ -39,7 +39,8 @@ pub use guest_operation::{
 };
 pub use node::{DnsSettings, HostsFile, NetstatRow, NetworkInterface, NodeTime, SubscriptionInfo};
 pub use oci::{
-    OciBundle, OciContainer, OciContainerRow, OciExit, OciExplained, OciRuntime, OciRuntimes,
+    OciBundle, OciContainer, OciContainerRow, OciExit, OciExplained, OciLimits, OciRuntime,
+    OciRuntimes,
 };
 pub use pools::PoolRow;
 pub use rrd::{Figure, RrdRow};

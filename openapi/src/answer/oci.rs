@@ -7,7 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::GuestState;
-use crate::Vmid;
+use crate::{Digest, Vmid};
 
 /// `oci/containers/{vmid}`: what a runtime knows of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -56,6 +56,25 @@ pub struct OciContainerRow {
     /// What it was made from, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+}
+
+/// `oci/containers/{vmid}/limits`: those that the container has, of which PVE's config knows none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OciLimits {
+    /// Of the file that they are in, which has more than limits.
+    pub digest: Digest,
+    /// Processes and threads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pids: Option<u32>,
+    /// From 1 to 10000.
+    #[serde(rename = "io-weight", skip_serializing_if = "Option::is_none")]
+    pub io_weight: Option<u16>,
+    /// As in `8:0,rbps=1048576,wiops=100`: bytes and operations a second of a device.
+    #[serde(rename = "io-max", default, skip_serializing_if = "Vec::is_empty")]
+    pub io_max: Vec<String>,
+    /// As in `2M=64`: MiB by page size.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hugepages: Vec<String>,
 }
 
 /// `oci/containers/{vmid}/bundle`: the config.json, or what put there what is in it.

@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn holds_all_of_pve_and_ours() {
         let ours = methods().iter().filter(|method| method.path.contains("{node}/oci"));
-        assert_eq!((methods().iter().count(), ours.count()), (224, 8));
+        assert_eq!((methods().iter().count(), ours.count()), (226, 10));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `/nodes/{node}/oci`: what PVE's API lacks.
 
+mod limits;
+
 use axum::extract::State;
 use openapi::answer::{
     ErrorBody, OciBundle, OciContainer, OciContainerRow, OciRuntimes, TaskLogLine,
@@ -31,6 +33,7 @@ pub(crate) fn router() -> ApiRouter {
         .routes(routes!(logs))
         .routes(routes!(oci_containers, create_from_bundle))
         .routes(routes!(bundle))
+        .routes(routes!(limits::limits, limits::set_limits))
 }
 
 /// What is below `oci`.

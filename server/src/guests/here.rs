@@ -18,7 +18,6 @@ use super::note::Note as _;
 use super::operation::Operation;
 use super::volumes::Storages;
 use super::{GuestError, Guests};
-use crate::stats::Cgroup;
 
 pub(super) struct Here<'a> {
     guests: &'a Guests,
@@ -97,11 +96,8 @@ impl Host for Here<'_> {
         self.storages.require(volume.storage()).ok()?.size(volume).ok()
     }
 
-    /// Above the cgroup that the processes are in, whatever the runtime.
     fn limit(&self, settings: &[Setting]) -> io::Result<()> {
-        let root = &self.guests.0.root;
-        let cgroup = format!("{}/{}", root.cgroup_parent(), self.vmid);
-        Cgroup::new(&root.cgroups(), cgroup.as_ref()).limit(settings)
+        self.guests.limiting_cgroup(self.vmid).limit(settings)
     }
 
     fn mount(&self, key: &str, value: &str) -> Result<(), GuestError> {

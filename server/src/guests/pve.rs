@@ -24,13 +24,18 @@ impl Guests {
         if self.0.runtimes.pct().is_none() {
             return Ok(false);
         }
-        self.blocking(move |guests| {
-            if guests.is_running(vmid)? {
-                return Ok(guests.0.supervised.runs_for_pve(vmid));
-            }
-            Ok(guests.choice(vmid)?.runtime == RuntimeKind::Lxc)
-        })
-        .await
+        self.blocking(move |guests| guests.is_pves_now(vmid)).await
+    }
+
+    /// The same for one that blocks.
+    pub(super) fn is_pves_now(&self, vmid: Vmid) -> Result<bool, GuestError> {
+        if self.0.runtimes.pct().is_none() {
+            return Ok(false);
+        }
+        if self.is_running(vmid)? {
+            return Ok(self.0.supervised.runs_for_pve(vmid));
+        }
+        Ok(self.choice(vmid)?.runtime == RuntimeKind::Lxc)
     }
 
     /// Inside a task.

@@ -27,7 +27,7 @@ impl Guests {
             .map_err(|err| GuestError::io("oci file", err))
     }
 
-    fn write_oci_config(&self, vmid: Vmid, oci: &OciConfig) -> Result<(), GuestError> {
+    pub(super) fn write_oci_config(&self, vmid: Vmid, oci: &OciConfig) -> Result<(), GuestError> {
         oci.write(&self.0.root.oci_config(&self.0.node, vmid))
             .map_err(|err| GuestError::io("oci file", err))?;
         self.keep_unit(vmid, recorded(vmid, oci)? == Some(RuntimeKind::Crun))

@@ -20,6 +20,7 @@ mod formats;
 mod fresh;
 mod guest_operations;
 mod guests;
+mod limits;
 mod network;
 mod node;
 mod parameters;

@@ -355,6 +355,15 @@ fn no_rule_takes_a_container_from_pve_but_a_request_does() {
     let path = "/nodes/pve1/oci/containers/101";
     assert_eq!(daemon.put(path, &[("runtime", "crun")]).line(), "200 OK");
     assert_eq!(daemon.guest(101).oci()["runtime"], "crun");
+    let limits = |vmid: u32, limits: &[(&str, &str)]| {
+        daemon.put(&format!("/nodes/pve1/oci/containers/{vmid}/limits"), limits)
+    };
+    assert_eq!(limits(101, &[("pids", "5")]).line(), "200 OK");
+    let refused = limits(100, &[("pids", "5"), ("delete", "io-max")]);
+    assert_eq!(refused.errors()["pids"], "is not applied to a container that PVE runs");
+    // A file of ours would make it ours.
+    assert_eq!(limits(100, &[("delete", "pids")]).line(), "200 OK");
+    assert_eq!(daemon.guest(100).oci()["runtime"], "lxc");
     // Nothing mounts its rootfs here; that it is not pct's is what counts.
     run(daemon.guest(101), "start").failed();
     assert_eq!(pct.lines(), [] as [String; 0]);
