@@ -1,6 +1,7 @@
 //! `ct`: the daemon's guests, as `pct` has PVE's.
 
 mod exec;
+mod limits;
 mod settings;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use super::show;
 use settings::settings;
 
 pub use exec::Exec;
+pub use limits::Limits;
 
 /// Containers of the daemon.
 #[derive(Debug, Subcommand)]
@@ -76,6 +78,8 @@ pub enum Ct {
     },
     /// Show a container's settings, or change them.
     Config(Config),
+    /// Show the limits of a container that its settings have no words for, or change them.
+    Limits(Limits),
     /// Show the OCI bundle that a container's next start would use.
     Bundle {
         vmid: Vmid,
@@ -200,6 +204,7 @@ pub async fn run(target: &Target, command: &Ct) -> Result<(), ClientError> {
             }
         }
         Ct::Config(config) => self::config(target, config).await,
+        Ct::Limits(limits) => limits::run(target, limits).await,
         Ct::Destroy { vmid, force, purge, destroy_unreferenced_disks, how } => {
             let query = flags(&[
                 ("force", *force),

@@ -88,6 +88,24 @@ fn settings_are_shown_and_changed() {
 }
 
 #[test]
+fn limits_are_shown_and_changed() {
+    let daemon = daemon();
+    let limits = |words: &[&str]| call(&daemon, &[&["ct", "limits", "100"], words].concat());
+    assert_eq!(done(&limits(&[])), "");
+    let set = ["--io-max", "8:16,riops=7", "--io-max=8:0,rbps=1048576", "-pids", "200"];
+    assert_eq!(done(&limits(&set)), "");
+    assert_eq!(done(&limits(&[])), "pids: 200\nio-max: 8:0,rbps=1048576\nio-max: 8:16,riops=7\n");
+    let shown = json(&call(&daemon, &["ct", "--format", "json", "limits", "100"]));
+    assert_eq!(shown, daemon.get("/nodes/pve1/oci/containers/100/limits").data());
+    assert_eq!(done(&limits(&["--delete", "io-max"])), "");
+    assert_eq!(done(&limits(&[])), "pids: 200\n");
+
+    fails(&limits(&["--pids", "many"]), 1, "pids: type check ('integer') failed - got 'many'");
+    fails(&limits(&["5"]), 2, "5");
+    fails(&call(&daemon, &["ct", "limits", "101"]), 1, "101.conf' does not exist");
+}
+
+#[test]
 fn a_bundle_is_shown_and_explained() {
     let daemon = daemon();
     let document = json(&call(&daemon, &["ct", "bundle", "100"]));
