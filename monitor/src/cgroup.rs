@@ -67,23 +67,19 @@ impl Cgroup {
         Ok(Self { layout: CgroupLayout::Legacy, mounts, limit, inner, monitor })
     }
 
+    /// Make what is above the cgroup with the limits, so that which limits there are can be seen.
+    pub(crate) fn prepare(&self) -> Result<()> {
+        for mount in &self.mounts {
+            let parent = Path::new(&self.limit).parent().unwrap_or_else(|| Path::new(""));
+            make(mount, parent)?;
+        }
+        Ok(())
+    }
+
     /// Make the cgroup with the limits, and set them. The container's own, below, is libcrun's.
     pub(crate) fn limit(&self, limits: &[Setting]) -> Result<()> {
         for mount in &self.mounts {
-            let mut dir = mount.clone();
-            for part in Path::new(&self.limit).components() {
-                pass_controllers(&dir);
-                let parent = dir.clone();
-                dir.push(part);
-                match fs::create_dir(&dir) {
-                    Err(err) if err.kind() != io::ErrorKind::AlreadyExists => {
-                        return Err(err.into());
-                    }
-                    Ok(()) | Err(_) => {}
-                }
-                inherit_cpuset(&parent, &dir);
-            }
-            pass_controllers(&dir);
+            pass_controllers(&make(mount, Path::new(&self.limit))?);
         }
         limits.iter().try_for_each(|setting| {
             let Setting { file, value, .. } = setting;
@@ -242,6 +238,22 @@ impl Cgroup {
     fn freezer(&self, path: &str) -> io::Result<PathBuf> {
         Ok(self.hierarchy("freezer").ok_or(io::ErrorKind::NotFound)?.join(path))
     }
+}
+
+/// `path` below `mount`, part by part.
+fn make(mount: &Path, path: &Path) -> io::Result<PathBuf> {
+    let mut dir = mount.to_owned();
+    for part in path.components() {
+        pass_controllers(&dir);
+        let parent = dir.clone();
+        dir.push(part);
+        match fs::create_dir(&dir) {
+            Err(err) if err.kind() != io::ErrorKind::AlreadyExists => return Err(err),
+            Ok(()) | Err(_) => {}
+        }
+        inherit_cpuset(&parent, &dir);
+    }
+    Ok(dir)
 }
 
 /// What a v2 cgroup can, those in it can, too. One that stays behind is missed by a limit, and named.

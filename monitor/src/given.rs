@@ -3,6 +3,7 @@
 use pve_integration::bundle::{IdMaps, Surroundings};
 use pve_integration::ct_config::ContainerConfig;
 
+use crate::cgroup::Cgroup;
 use crate::error::Result;
 use crate::guest::Guest;
 use crate::run::read_config;
@@ -16,8 +17,10 @@ pub(crate) struct Given {
 }
 
 impl Given {
-    pub(crate) fn read(guest: &Guest, runtime: Runtime) -> Result<Self> {
+    pub(crate) fn read(guest: &Guest, cgroup: &Cgroup, runtime: Runtime) -> Result<Self> {
         let config = read_config(guest)?;
+        // Which limits there are is only seen below the root of the hierarchy.
+        cgroup.prepare()?;
         let found = guest.surroundings()?;
         let found = match runtime {
             Runtime::Crun => found.with_seccomp(&config)?,

@@ -118,7 +118,7 @@ impl Watch<'_> {
         record.starttime = epoch_seconds();
         run::prepare_run_dir(guest)?;
         cleanup::leftovers(guest, self.cgroup, || drop(run::reap_all()))?;
-        let given = Given::read(guest, Runtime::Lxc)?;
+        let given = Given::read(guest, self.cgroup, Runtime::Lxc)?;
         lxc_tools::show(guest, &given.config)?;
         let purpose = Purpose::Run(&given.maps);
         let mounted = rootfs.insert(Rootfs::mount(guest, &given.config, purpose)?);
@@ -146,7 +146,7 @@ impl Watch<'_> {
             // Its device nodes are where the next life's will be.
             drop(life);
             // Read anew: what was changed and applied meanwhile takes effect.
-            let given = Given::read(guest, Runtime::Lxc)?;
+            let given = Given::read(guest, self.cgroup, Runtime::Lxc)?;
             if given.maps != maps {
                 // What is mounted has the ids of the first life.
                 record.reboot = true;

@@ -4,6 +4,7 @@
 mod apparmor;
 mod cgroup;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -76,6 +77,7 @@ impl HostFacts {
                 version: CgroupVersion::V2,
                 controllers: controllers.map(str::to_owned).into(),
                 swap: true,
+                files: BTreeMap::new(),
             },
             arch: Arch::Amd64,
             cpus: 4,

@@ -87,7 +87,7 @@ fn live(
     record.starttime = epoch_seconds();
     prepare_run_dir(guest)?;
     cleanup::leftovers(guest, cgroup, || drop(reap_all()))?;
-    let given = Given::read(guest, Runtime::Crun)?;
+    let given = Given::read(guest, cgroup, Runtime::Crun)?;
     lxc_tools::show(guest, &given.config)?;
     let mounted = rootfs.insert(match &hooks {
         Some(hooks) => {
@@ -133,7 +133,7 @@ fn live(
         let lived = container.began.instant.elapsed();
         std::thread::sleep(SHORTEST_LIFE.saturating_sub(lived));
         // Read anew: what was changed and applied meanwhile takes effect.
-        let given = Given::read(guest, Runtime::Crun)?;
+        let given = Given::read(guest, cgroup, Runtime::Crun)?;
         if given.maps != maps {
             // What is mounted has the ids of the first life.
             record.reboot = true;

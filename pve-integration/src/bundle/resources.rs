@@ -128,10 +128,13 @@ impl Limits<'_> {
         let key = format!("oci: {key}");
         if !self.is_v2() {
             self.warnings.push(Warning::new(&key, "needs cgroup v2, which this host does not use"));
-        } else if self.has(&setting.controller) {
-            self.settings.push(setting);
-        } else {
+        } else if !self.has(&setting.controller) {
             self.miss(&key, &setting.controller);
+        } else if self.facts.cgroup.lacks(&setting.controller, &setting.file) {
+            // LXC would not start over it.
+            self.warnings.push(Warning::new(&key, "this host has no such limit"));
+        } else {
+            self.settings.push(setting);
         }
     }
 

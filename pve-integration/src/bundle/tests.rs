@@ -115,6 +115,25 @@ fn names_a_limit_that_the_host_cannot_set(
     assert!(warnings.contains(&Warning::new(key, reason)), "{warnings:?}");
 }
 
+/// LXC does not start over a file that is not there.
+#[test]
+fn names_a_limit_that_the_kernel_does_not_have() {
+    let mut facts = HostFacts::for_tests();
+    facts.cgroup.files.insert("io".to_owned(), ["io.max".to_owned()].into());
+    let config = ContainerConfig::parse(b"rootfs: none:0\n");
+    let oci = OciConfig::parse("io-weight: 50\nio-max: 8:0 rbps=1\npids: 9\n");
+    let guest = Guest { oci: &oci, ..Guest::for_tests(&config) };
+
+    for reach in [&super::keys::CRUN, &super::keys::LXC] {
+        let bundle = decide(&guest, &facts, reach).unwrap();
+
+        let reason = "this host has no such limit";
+        assert_eq!(bundle.warnings, [Warning::new("oci: io-weight", reason)]);
+        let files: Vec<_> = bundle.limits.iter().map(|limit| &*limit.file).collect();
+        assert!(files.ends_with(&["pids.max", "io.max"]), "{files:?}");
+    }
+}
+
 #[test]
 fn names_a_capability_that_the_host_does_not_have() {
     let facts = HostFacts { capabilities: !(1 << 24), ..HostFacts::for_tests() };

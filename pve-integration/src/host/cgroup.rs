@@ -1,6 +1,6 @@
 //! How cgroups are mounted, and what they can limit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +42,9 @@ pub struct CgroupFacts {
     pub controllers: BTreeSet<String>,
     /// Whether swap can be limited.
     pub swap: bool,
+    /// By controller of v2, the files of a cgroup below the root, if one has it: `io.weight` and the like
+    /// take more than the controller.
+    pub files: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl CgroupFacts {
@@ -54,26 +57,60 @@ impl CgroupFacts {
         if version != CgroupVersion::V2 {
             let swap =
                 mounts.memory.is_some_and(|dir| dir.join("memory.memsw.limit_in_bytes").exists());
-            return Ok(Self { version, controllers: mounts.controllers, swap });
+            let controllers = mounts.controllers;
+            return Ok(Self { version, controllers, swap, files: BTreeMap::new() });
         }
         let root = Path::new(MOUNT);
         let controllers = fs::read_to_string(root.join("cgroup.controllers"))?;
         let controllers: BTreeSet<_> = controllers.split_whitespace().map(str::to_owned).collect();
         let swap = controllers.contains("memory") && v2_swap(root);
-        Ok(Self { version, controllers, swap })
+        Ok(Self { version, controllers, swap, files: files_below(root) })
+    }
+
+    /// Whether a limit can only be missed, though its controller is there.
+    pub fn lacks(&self, controller: &str, file: &str) -> bool {
+        self.files.get(controller).is_some_and(|files| !files.contains(file))
     }
 }
 
 /// The root cgroup has no `memory.swap.max`, so one below it must tell. Where none has the memory
 /// controller yet, what makes the kernel leave the file out tells as well.
 fn v2_swap(root: &Path) -> bool {
-    let below = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut with_memory = below.filter(|path| path.join("memory.max").exists());
+    let mut with_memory = below(root).filter(|path| path.join("memory.max").exists());
     if let Some(cgroup) = with_memory.next() {
         return cgroup.join("memory.swap.max").exists();
     }
     let cmdline = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     Path::new("/proc/swaps").exists() && !cmdline.split_whitespace().any(|w| w == "swapaccount=0")
+}
+
+fn below(root: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+/// Those that come and go while it is looked at are as if they had not been there.
+fn files_below(root: &Path) -> BTreeMap<String, BTreeSet<String>> {
+    let mut found = BTreeMap::new();
+    for cgroup in below(root) {
+        let text = fs::read_to_string(cgroup.join("cgroup.controllers")).unwrap_or_default();
+        let new: Vec<_> =
+            text.split_whitespace().filter(|name| !found.contains_key(*name)).collect();
+        if new.is_empty() {
+            continue;
+        }
+        let Ok(entries) = fs::read_dir(&cgroup) else { continue };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let names: BTreeSet<_> = names.collect();
+        for controller in new {
+            let prefix = format!("{controller}.");
+            let files: BTreeSet<_> =
+                names.iter().filter(|name| name.starts_with(&prefix)).cloned().collect();
+            if !files.is_empty() {
+                found.insert(controller.to_owned(), files);
+            }
+        }
+    }
+    found
 }
 
 /// What mountinfo says of cgroups.
@@ -152,6 +189,32 @@ mod tests {
     #[case::none(&["", "garbage\n"], None)]
     fn tells_layouts_apart(#[case] lines: &[&str], #[case] version: Option<CgroupVersion>) {
         assert_eq!(Mounts::parse(&lines.concat()).version(), version);
+    }
+
+    #[test]
+    fn finds_what_a_cgroup_with_the_controller_has() {
+        let root = tempfile::tempdir().unwrap();
+        let file = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        file("cgroup.controllers", "hugetlb io pids\n");
+        file("a/cgroup.controllers", "io\n");
+        file("a/io.max", "");
+        file("a/io.stat", "");
+        file("b/cgroup.controllers", "io pids\n");
+        file("b/pids.max", "");
+        file("b/io.max", "");
+
+        let files = files_below(root.path());
+
+        let facts =
+            CgroupFacts { files, version: CgroupVersion::V2, controllers: [].into(), swap: false };
+        assert!(facts.lacks("io", "io.weight"));
+        assert!(!facts.lacks("io", "io.max"));
+        assert!(!facts.lacks("pids", "pids.max"));
+        assert!(!facts.lacks("hugetlb", "hugetlb.2MB.max"), "nobody has the controller yet");
     }
 
     #[test]

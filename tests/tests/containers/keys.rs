@@ -76,7 +76,7 @@ fn limits_are_above_the_container_s_own_cgroup() {
     // A kernel without a scheduler for it has no such file, which is said.
     let task = guest.task("start", &[]);
     assert!(
-        task.exitstatus == "OK" || task.log.contains("io.weight: this host has no such limit"),
+        task.exitstatus == "OK" || task.log.contains("io-weight: this host has no such limit"),
         "{}",
         task.log
     );

@@ -19,6 +19,7 @@ mod inside;
 mod keys;
 mod leaks;
 mod life;
+mod limits;
 mod network;
 mod oci;
 mod podman;
