@@ -6,7 +6,7 @@
 //! Each address has the lease's time in the kernel, too: of a keeper that was killed none outlives it.
 
 mod apply;
-mod confine;
+pub(crate) mod confine;
 mod keeper;
 pub(crate) mod keepers;
 mod orders;

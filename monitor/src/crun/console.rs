@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
@@ -24,26 +24,7 @@ impl ConsoleSocket {
     pub(crate) fn bind(dir: &Path) -> Result<Self> {
         let what = "cannot make the console socket";
         let path = dir.join("console.sock");
-        if let Err(err) = fs::remove_file(&path)
-            && err.kind() != io::ErrorKind::NotFound
-        {
-            return Err(err.into());
-        }
-        // By descriptor, as the path may be longer than a socket's name; libcrun does the same.
-        let dir = rustix::fs::open(
-            dir,
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        );
-        let dir = dir.during(what)?;
-        let short = format!("/proc/self/fd/{}/console.sock", dir.as_raw_fd());
-        // Not blocking: when create has succeeded, the master already waits in here.
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-            .during(what)?;
-        rustix::net::bind(&socket, &SocketAddrUnix::new(short).during(what)?).during(what)?;
-        rustix::net::listen(&socket, 1).during(what)?;
-        Ok(Self { socket, path })
+        Ok(Self { socket: listen(&path, 1).during(what)?, path })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -54,23 +35,50 @@ impl ConsoleSocket {
     pub(crate) fn receive(self) -> Result<OwnedFd> {
         let what = "cannot receive the container's console";
         let peer = rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC).during(what)?;
-        let mut byte = [0; 16];
-        let mut iov = [io::IoSliceMut::new(&mut byte)];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        rustix::net::recvmsg(&peer, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC)
-            .during(what)?;
-        let mut master = None;
-        for part in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(mut fds) = part {
-                master = fds.next();
-            }
-        }
+        let master = receive(&peer).during(what)?;
         let master = master
             .ok_or_else(|| Error::Step { what, source: io::ErrorKind::UnexpectedEof.into() })?;
         rustix::io::ioctl_fionbio(&master, true).during(what)?;
         Ok(master)
     }
+}
+
+/// A new socket at `path`, in the place of one that was left there, that does not block: when libcrun has
+/// done its part, what it sends already waits in here.
+pub(super) fn listen(path: &Path, backlog: i32) -> io::Result<OwnedFd> {
+    crate::cleanup::remove(path)?;
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    // By descriptor, as the path may be longer than a socket's name; libcrun does the same.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(dir, flags, Mode::empty())?;
+    let short = format!("/proc/self/fd/{}/{}", dir.as_raw_fd(), name.display());
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(short)?)?;
+    rustix::net::listen(&socket, backlog)?;
+    Ok(socket)
+}
+
+/// The next descriptor out of a connection; an error of the kind `UnexpectedEof` at its end.
+pub(super) fn receive(peer: impl AsFd) -> io::Result<Option<OwnedFd>> {
+    // What comes with it is of no interest.
+    let mut bytes = [0; 4096];
+    let mut iov = [io::IoSliceMut::new(&mut bytes)];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let read = rustix::net::recvmsg(peer, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    if read.bytes == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut received = None;
+    for part in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(mut fds) = part {
+            received = fds.next();
+        }
+    }
+    Ok(received)
 }
 
 impl Drop for ConsoleSocket {

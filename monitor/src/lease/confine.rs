@@ -1,4 +1,4 @@
-//! What a keeper gives up before it listens to anybody.
+//! What a process gives up before it listens to anybody.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -28,10 +28,14 @@ pub(super) fn join_network(process: BorrowedFd<'_>) -> Result<()> {
 pub(super) fn confine(process: BorrowedFd<'_>, parent: i32) -> Result<()> {
     empty_root().during("cannot take an empty root")?;
     join_user(process).during("cannot enter the container's user namespace")?;
-    drop_capabilities().during("cannot give up capabilities")?;
-    set_no_new_privs(true).during("cannot give up new privileges")?;
+    keep_only(CapabilitySet::NET_ADMIN)?;
+    end_with(parent, Signal::TERM)
+}
+
+/// Ask for the signal when the parent ends, unless it has.
+pub(crate) fn end_with(parent: i32, signal: Signal) -> Result<()> {
     // A change of credentials takes this away, so it comes last.
-    rustix::process::set_parent_process_death_signal(Some(Signal::TERM))
+    rustix::process::set_parent_process_death_signal(Some(signal))
         .during("cannot end with the monitor")?;
     let now = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
     if now == parent {
@@ -41,7 +45,8 @@ pub(super) fn confine(process: BorrowedFd<'_>, parent: i32) -> Result<()> {
     }
 }
 
-fn empty_root() -> rustix::io::Result<()> {
+/// A `/` without anything in it.
+pub(crate) fn empty_root() -> rustix::io::Result<()> {
     let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&context, "mode", "0555")?;
     fsconfig_create(&context)?;
@@ -70,12 +75,18 @@ fn join_user(process: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-fn drop_capabilities() -> rustix::io::Result<()> {
-    let kept = CapabilitySet::NET_ADMIN;
+/// Whatever is executed cannot get others back.
+pub(crate) fn keep_only(kept: CapabilitySet) -> Result<()> {
+    drop_others(kept).during("cannot give up capabilities")?;
+    set_no_new_privs(true).during("cannot give up new privileges")
+}
+
+fn drop_others(kept: CapabilitySet) -> rustix::io::Result<()> {
     for bit in 0..u64::BITS {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
         // Past the last one that the kernel knows it says that there is none.
         match capability_is_in_bounding_set(capability) {
+            Ok(true) if kept.contains(capability) => {}
             Ok(true) => remove_capability_from_bounding_set(capability)?,
             Ok(false) => {}
             Err(Errno::INVAL) => break,
