@@ -54,6 +54,7 @@ pub(crate) fn end_processes(guest: &Guest, cgroup: &Cgroup, reap: impl FnMut()) 
 pub(crate) fn remove_files(guest: &Guest) -> Result<()> {
     apparmor::unload(guest)?;
     remove(&guest.config_json())?;
+    remove(&guest.root.mknod_socket(guest.vmid))?;
     for name in ["console.sock", lxc::CONFIG, lxc::SECCOMP, lxc::OOM] {
         remove(&guest.root.guest_run(guest.vmid).join(name))?;
     }

@@ -5,6 +5,7 @@ mod command;
 mod console;
 mod container;
 mod hooks;
+pub(crate) mod mknod;
 pub(crate) mod oci;
 mod run;
 mod supervisor;

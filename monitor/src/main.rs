@@ -153,6 +153,9 @@ enum Verb {
     #[command(name = crun::oci::ENTRANCE, hide = true)]
     LxcEntrance(crun::oci::EntranceOrders),
     #[cfg(feature = "crun")]
+    #[command(name = crun::mknod::CHILD, hide = true)]
+    Mknod(crun::mknod::Orders),
+    #[cfg(feature = "crun")]
     #[command(name = unblocked::CHILD, hide = true)]
     Unblocked(unblocked::Orders),
     #[command(name = id_mapped::CHILD, hide = true)]
@@ -215,6 +218,8 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Verb::LxcKeeper(orders)) => return Ok(crun::oci::keep(&orders)),
         #[cfg(feature = "crun")]
         Some(Verb::LxcEntrance(orders)) => crun::oci::enter(&orders)?,
+        #[cfg(feature = "crun")]
+        Some(Verb::Mknod(orders)) => crun::mknod::serve(&orders)?,
         #[cfg(feature = "crun")]
         Some(Verb::Unblocked(orders)) => unblocked::become_it(&orders)?,
         Some(Verb::Net { guest, change }) => {

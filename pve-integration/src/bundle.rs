@@ -97,6 +97,8 @@ pub struct Guest<'a> {
     pub seccomp: Option<&'a SeccompProfile>,
     /// Which ids root may give away, on a host that hands them out.
     pub sub_ids: Option<&'a SubIds>,
+    /// The socket of whoever answers what the kernel asks about system calls.
+    pub listener: &'a Path,
 }
 
 impl<'a> Guest<'a> {
@@ -118,6 +120,7 @@ impl<'a> Guest<'a> {
             ttys: &[],
             seccomp: None,
             sub_ids: None,
+            listener: Path::new("/run/proxmox-lxcri/100/mknod.sock"),
         }
     }
 }
@@ -267,6 +270,7 @@ pub(crate) fn decide(
     {
         document["hooks"] = hooks;
     }
+    warnings.extend(seccomp::mknod_warning(guest, &maps, &features, reach));
     keys::warn(config, &features, reach, &mut warnings);
     let spec = serde_json::from_value(document).map_err(BundleError::Spec)?;
     Ok(Bundle { spec, limits, profile: confinement.own, warnings })

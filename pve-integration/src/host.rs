@@ -26,6 +26,8 @@ pub struct HostFacts {
     /// `None` where the kernel has none, or it is switched off.
     pub apparmor: Option<AppArmor>,
     pub seccomp: bool,
+    /// Whether its filters can have a process asked, which says what becomes of a call.
+    pub seccomp_asks: bool,
     pub userns: bool,
     /// Capabilities that a process here can have at all, a bit each: without a user namespace of its
     /// own a container cannot have more.
@@ -55,18 +57,26 @@ const LXCFS_FILES: [&str; 9] = [
 impl HostFacts {
     pub fn read() -> io::Result<Self> {
         let uname = uname();
+        let actions = fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").ok();
+        let asks = |actions: &String| actions.split_whitespace().any(|name| name == "user_notif");
         Ok(Self {
             cgroup: CgroupFacts::read()?,
             arch: arch(&uname.machine().to_string_lossy())?,
             cpus: cpus()?,
             apparmor: AppArmor::read(),
-            seccomp: Path::new("/proc/sys/kernel/seccomp/actions_avail").exists(),
+            seccomp: actions.is_some(),
+            seccomp_asks: actions.as_ref().is_some_and(asks),
             userns: Path::new("/proc/self/ns/user").exists()
                 && first_line("/proc/sys/user/max_user_namespaces").as_deref() != Some("0"),
             capabilities: bounding_set()?,
             kernel: uname.release().to_string_lossy().into_owned(),
             lxcfs: lxcfs(),
         })
+    }
+
+    /// As numbers, to be compared.
+    pub(crate) fn kernel_release(&self) -> (u32, u32) {
+        release(&self.kernel)
     }
 
     /// A PVE 9 node: every controller of cgroup v2, on amd64.
@@ -83,12 +93,20 @@ impl HostFacts {
             cpus: 4,
             apparmor: Some(AppArmor::for_tests()),
             seccomp: true,
+            seccomp_asks: true,
             userns: true,
             capabilities: (1 << 41) - 1,
             kernel: "6.17.0-1-pve".to_owned(),
             lxcfs: Vec::new(),
         }
     }
+}
+
+/// `6.17` of `6.17.0-1-pve`; what cannot be read is old.
+fn release(kernel: &str) -> (u32, u32) {
+    let number = |part: Option<&str>| part.and_then(|part| part.parse().ok()).unwrap_or(0);
+    let mut parts = kernel.split(|c: char| !c.is_ascii_digit());
+    (number(parts.next()), number(parts.next()))
 }
 
 fn lxcfs() -> Vec<&'static str> {

@@ -164,6 +164,11 @@ impl Root {
         self.guest_run(vmid).join("apparmor")
     }
 
+    /// Where libcrun hands over what the kernel asks of `features: mknod=1` with.
+    pub fn mknod_socket(&self, vmid: Vmid) -> PathBuf {
+        self.guest_run(vmid).join("mknod.sock")
+    }
+
     pub fn exit_record(&self, vmid: Vmid) -> PathBuf {
         self.guest_run(vmid).join("exit.json")
     }

@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("loopdev", &[]),
     ("idmap", &[]),
     ("packet", &[]),
+    ("seccomp-notify", &[]),
     ("oci-verbs", &[]),
     (
         "monitor",
@@ -36,6 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "openapi",
             "packet",
             "pve-integration",
+            "seccomp-notify",
         ],
     ),
     (

@@ -14,6 +14,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::console::ConsoleSocket;
+use super::mknod;
 use super::ttys::Ttys;
 use crate::apparmor;
 use crate::cgroup::Cgroup;
@@ -40,6 +41,8 @@ pub(crate) struct Container {
     pub(crate) ttys: Ttys,
     /// Of those of its addresses that a server gives.
     pub(crate) keepers: Keepers,
+    /// Of `features: mknod=1`.
+    pub(crate) mknod: Option<mknod::Handler>,
 }
 
 impl Container {
@@ -63,6 +66,8 @@ impl Container {
         let bundle = write_bundle(guest, given, rootfs.path(), devices.nodes(), &ttys.paths())?;
         cgroup.limit(&bundle.limits)?;
         let spec = bundle.spec;
+        // Listens before libcrun connects to it.
+        let mknod = asks(&spec).then(|| mknod::Handler::start(guest)).transpose()?;
 
         let mut runtime = super::runtime(guest);
         if guest.debug || config.get("debug") == Some("1") {
@@ -112,6 +117,7 @@ impl Container {
             output,
             ttys,
             keepers,
+            mknod,
             init,
         })
     }
@@ -150,6 +156,12 @@ fn write_bundle(
         apparmor::load(guest, profile)?;
     }
     Ok(bundle)
+}
+
+/// Whether the kernel is to ask somebody about system calls.
+fn asks(spec: &Spec) -> bool {
+    let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    seccomp.is_some_and(|seccomp| seccomp.listener_path().is_some())
 }
 
 /// include/uapi/linux/sched.h

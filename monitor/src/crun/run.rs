@@ -113,6 +113,7 @@ fn live(
         let status = supervisor.supervise(&mut container)?;
         // While their interfaces are there, and servers can be told.
         container.keepers.end();
+        container.mknod = None;
         supervisor.drain(&mut container);
         *record = record_of(&container, status, cgroup.oom_killed());
         if !is_reboot(status) {

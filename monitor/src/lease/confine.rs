@@ -86,7 +86,6 @@ fn drop_others(kept: CapabilitySet) -> rustix::io::Result<()> {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
         // Past the last one that the kernel knows it says that there is none.
         match capability_is_in_bounding_set(capability) {
-            Ok(true) if kept.contains(capability) => {}
             Ok(true) => remove_capability_from_bounding_set(capability)?,
             Ok(false) => {}
             Err(Errno::INVAL) => break,

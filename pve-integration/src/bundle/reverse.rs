@@ -141,6 +141,7 @@ impl Reversed {
             ttys: &[],
             seccomp: None,
             sub_ids: None,
+            listener: Path::new("/"),
         };
         spec(&guest, facts)
     }
@@ -407,19 +408,26 @@ fn apparmor(
     Ok(())
 }
 
-/// This host's own filter, which no bundle replaces; `keyctl` is a feature that shows in it.
+/// This host's own filter, which no bundle replaces; some features show in it.
 fn seccomp(
     document: &mut Document,
     typed: &Value,
     facts: &HostFacts,
     made: &mut Reversed,
 ) -> Result<(), ReverseError> {
-    let theirs = document.take("/linux/seccomp").map(|_| &typed["linux"]["seccomp"]);
-    let mut keyctl = made.clone();
-    keyctl.feature("keyctl");
-    for tried in [made.clone(), keyctl] {
+    // Whoever starts it listens where it likes.
+    let place = |mut rules: Value| {
+        if let Some(path) = rules.get_mut("listenerPath") {
+            path.take();
+        }
+        rules
+    };
+    let theirs = document.take("/linux/seccomp").map(|_| place(typed["linux"]["seccomp"].clone()));
+    for features in [&[][..], &["keyctl"], &["mknod"], &["keyctl", "mknod"]] {
+        let mut tried = made.clone();
+        features.iter().for_each(|name| tried.feature(name));
         let ours = to_value(&tried.bundle(facts)?.spec);
-        if *theirs.unwrap_or(&Value::Null) == ours["linux"]["seccomp"] {
+        if *theirs.as_ref().unwrap_or(&Value::Null) == place(ours["linux"]["seccomp"].clone()) {
             *made = tried;
             return Ok(());
         }

@@ -4,11 +4,13 @@
 
 mod application;
 mod filter;
+mod mknod;
 mod profile;
 
 use serde_json::Value;
 
 use self::filter::{Action, Bits, Filter, Rule};
+pub(super) use self::mknod::warning as mknod_warning;
 pub use self::profile::{Profile, ProfileError};
 use super::capabilities::Kept;
 use super::id_map::IdMaps;
@@ -38,7 +40,7 @@ pub(super) fn rules(
     reach: &keys::Reach,
 ) -> Result<Value, BundleError> {
     let shifted = !maps.is_empty();
-    let named = !reach.raw && guest.config.current().lxc_values(KEY).next().is_some();
+    let named = is_named(guest, reach);
     let mut filter = if named {
         let profile = guest.seccomp.ok_or_else(|| wrong(KEY, "the file was not read"))?;
         profile.filter().clone()
@@ -47,8 +49,21 @@ pub(super) fn rules(
     } else {
         system(shifted, features)
     };
+    let asked = features.mknod && shifted && !named && !reach.raw;
+    if asked {
+        mknod::ask(&mut filter);
+    }
     filter.deny(&guest.policy.deny_syscalls);
-    Ok(filter.to_value(architectures(facts.arch)))
+    let mut value = filter.to_value(architectures(facts.arch));
+    if filter.asks() {
+        mknod::tell(&mut value, guest.listener, facts)?;
+    }
+    Ok(value)
+}
+
+/// Whether a file stands in the place of our rules.
+fn is_named(guest: &Guest<'_>, reach: &keys::Reach) -> bool {
+    !reach.raw && guest.config.current().lxc_values(KEY).next().is_some()
 }
 
 fn system(shifted: bool, features: &Features) -> Filter {

@@ -21,6 +21,7 @@ pub struct Surroundings {
     vmid: Vmid,
     cgroup: String,
     profile: String,
+    listener: PathBuf,
     pub facts: HostFacts,
     policy: Policy,
     oci: OciConfig,
@@ -47,6 +48,7 @@ impl Surroundings {
             vmid,
             cgroup: root.guest_cgroup(vmid),
             profile: root.apparmor_profile(vmid),
+            listener: root.mknod_socket(vmid),
             facts: HostFacts::read()?,
             policy: Policy::read(root)?,
             // A container that was never given any has no such file.
@@ -99,6 +101,7 @@ impl Surroundings {
             ttys,
             seccomp: self.seccomp.as_ref(),
             sub_ids: self.sub_ids.as_ref(),
+            listener: &self.listener,
         }
     }
 }
@@ -227,6 +230,7 @@ mod tests {
             vmid: "100".parse().unwrap(),
             cgroup: String::new(),
             profile: String::new(),
+            listener: PathBuf::new(),
             facts: HostFacts::for_tests(),
             policy: Policy::read(&Root::new(root).unwrap()).unwrap(),
             oci: OciConfig::default(),

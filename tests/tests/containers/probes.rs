@@ -251,6 +251,20 @@ fn keyrings_are_there_if_they_are_asked_for() {
     assert_eq!(found["keyring"], OWN);
 }
 
+/// What it lets a container make is nothing that any of these wants.
+#[rstest]
+#[case::system(&[UNPRIVILEGED], |claim: &Claim| claim.1)]
+#[case::application(&[UNPRIVILEGED, ("entrypoint", "/bin/probe")], |claim: &Claim| claim.2)]
+fn devices_that_may_be_made_open_nothing(
+    #[case] options: &[(&str, &str)],
+    #[case] expected: fn(&Claim) -> &'static str,
+) {
+    let found = results_with(options, "features: mknod=1\n");
+    let claims = CLAIMS.iter().map(|claim| (claim.0, expected(claim)));
+    let different: Vec<_> = claims.filter(|(name, result)| found[*name] != *result).collect();
+    assert_eq!(different, []);
+}
+
 #[rstest]
 fn the_host_s_policy_takes_away(#[values("crun", "lxc")] runtime: &str) {
     let daemon = crate::runtimes::daemon(runtime);

@@ -36,7 +36,12 @@ pub(super) const TABLE: &[Key] = &[
     key("features force_rw_sys", Applied, Applied, ""),
     key("features fuse", Applied, Applied, "`/dev/fuse`; refused where the host has none"),
     key("features keyctl", Applied, Applied, ""),
-    key("features mknod", NOT_YET, NOT_YET, "PVE's daemon for it is on PVE nodes alone"),
+    key(
+        "features mknod",
+        Applied,
+        NOT_YET,
+        "some harmless devices; said where it does nothing. LXC: PVE's daemon for it is on PVE nodes alone",
+    ),
     key(
         "features mount",
         Applied,

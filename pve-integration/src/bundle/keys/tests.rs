@@ -56,9 +56,9 @@ fn a_part_is_named_with_its_key() {
     let section = config.current();
     let mut warnings = Vec::new();
 
-    warn(section, &section.features().unwrap(), &CRUN, &mut warnings);
+    warn(section, &section.features().unwrap(), &LXC, &mut warnings);
 
     let lines: Vec<_> =
         warnings.iter().map(|warning| format!("{}: {}", warning.key, warning.reason)).collect();
-    assert_eq!(lines, ["features: mknod is not applied by the crun runtime yet"]);
+    assert_eq!(lines, ["features: mknod is not applied by the lxc runtime yet"]);
 }

@@ -269,7 +269,8 @@ fn env() -> impl Strategy<Value = Option<String>> {
 }
 
 fn keys() -> impl Strategy<Value = Vec<(&'static str, Option<String>)>> {
-    let features = subsequence(vec!["nesting=1", "keyctl=1", "fuse=1", "force_rw_sys=1"], 0..5);
+    let features =
+        subsequence(vec!["nesting=1", "keyctl=1", "fuse=1", "force_rw_sys=1", "mknod=1"], 0..6);
     let limits = (
         number(16..=100_000),
         number(0..=5_000),

@@ -13,6 +13,8 @@ pub(super) enum Action {
     Kill,
     /// SIGSYS.
     Trap,
+    /// Whoever has the listener says.
+    Ask,
 }
 
 /// Holds if the argument's bits under `mask` are `bits`. The kernel cuts many arguments to 32 bits, so
@@ -126,6 +128,25 @@ impl Filter {
         }
     }
 
+    /// Let the listener answer calls with such an argument, and what was said so far all others.
+    pub(super) fn ask(&mut self, name: &str, when: Bits) {
+        let whole = |rule: &Rule| rule.when.is_empty() && rule.names.iter().any(|n| n == name);
+        let said = self.rules.iter().find(|rule| whole(rule)).map(|rule| rule.action);
+        for rule in &mut self.rules {
+            rule.names.retain(|other| other != name);
+        }
+        if let Some(said) = said {
+            let others = Bits::all_but(when.index, when.mask, when.bits);
+            self.rules.extend(others.into_iter().map(|when| Rule::when(said, name, when)));
+        }
+        self.rules.push(Rule::when(Action::Ask, name, when));
+    }
+
+    /// Whether there is to be a listener.
+    pub(super) fn asks(&self) -> bool {
+        self.rules.iter().any(|rule| rule.action == Action::Ask)
+    }
+
     /// The bundle's `linux.seccomp`.
     pub(super) fn to_value(&self, architectures: &[&str]) -> Value {
         let rules: Vec<Value> = self.rules.iter().map(rule).collect();
@@ -157,6 +178,7 @@ fn name(action: Action) -> &'static str {
         Action::Errno(_) => "SCMP_ACT_ERRNO",
         Action::Kill => "SCMP_ACT_KILL",
         Action::Trap => "SCMP_ACT_TRAP",
+        Action::Ask => "SCMP_ACT_NOTIFY",
     }
 }
 

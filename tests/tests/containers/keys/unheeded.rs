@@ -1,7 +1,7 @@
 //! Keys that do nothing under libcrun: the container starts, and its task names each.
 
 use super::guest;
-use crate::{PATIENT, PRIVILEGED, SUBVOL, UNPRIVILEGED, daemon};
+use crate::{PATIENT, SUBVOL, UNPRIVILEGED, daemon};
 
 /// A line of the config, and what the task says of it.
 const LINES: &[(&str, &str)] = &[
@@ -54,19 +54,6 @@ fn each_is_named_and_the_container_runs() {
         assert!(warnings.iter().any(|line| line.contains(name)), "no {name} in:\n{}", task.log);
     }
     assert_eq!(task.exitstatus, format!("WARNINGS: {}", LINES.len()), "{}", task.log);
-    guest.stop();
-    guest.destroy();
-}
-
-/// PVE takes it for privileged containers alone.
-#[test]
-fn privileged_mknod_is_named() {
-    let daemon = daemon();
-    let guest = guest(&daemon, &[SUBVOL, PRIVILEGED], PATIENT, "");
-    guest.add_lines("features: mknod=1\n");
-    let task = guest.task("start", &[]);
-    assert_eq!(task.exitstatus, "WARNINGS: 1", "{}", task.log);
-    assert!(task.log.contains("WARN: features: mknod"), "{}", task.log);
     guest.stop();
     guest.destroy();
 }

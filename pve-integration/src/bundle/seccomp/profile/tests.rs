@@ -231,6 +231,7 @@ fn text(action: Action) -> String {
         Action::Kill => "kill".to_owned(),
         Action::Trap => "trap".to_owned(),
         Action::Errno(errno) => format!("errno {errno}"),
+        Action::Ask => unreachable!("no profile has it"),
     }
 }
 
