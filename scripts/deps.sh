@@ -125,6 +125,7 @@ for purpose in "$@"; do
             install_packages "${test[@]}"
             install_nextest
             scripts/lxc.sh
+            scripts/lxcfs.sh
             # The container that boots in tests/tests/containers/system.rs.
             scripts/debian-root.sh system systemd systemd-sysv dbus ifupdown iproute2 kmod procps >/dev/null
             install_python

@@ -17,7 +17,7 @@ pub use daemon::{Builder, Daemon, NODE, binary};
 pub use guest::{Guest, Task};
 pub use http::{Client, Reply, form, send_raw};
 pub use left_behind::{descriptors, left_behind, processes_of};
-pub use machine::{LXC, lxc, require_machine};
+pub use machine::{LXC, lxc, lxcfs, require_machine};
 pub use rootfs::{APPLETS, Content, rootfs};
 pub use stand_in::StandIn;
 

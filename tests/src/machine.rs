@@ -40,13 +40,22 @@ fn missing() -> Option<String> {
     (!absent.is_empty()).then(|| format!("cgroup v2 lacks the controllers {}", absent.join(", ")))
 }
 
+/// Debian's lxcfs, unpacked by scripts/lxcfs.sh.
+pub fn lxcfs() -> PathBuf {
+    unpacked("lxcfs/tree/lxcfs", "scripts/lxcfs.sh")
+}
+
+fn unpacked(path: &str, script: &str) -> PathBuf {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it has a parent");
+    let path = project.join(".cache").join(path);
+    assert!(path.exists(), "{} is missing; {script} unpacks it", path.display());
+    path
+}
+
 /// The release of Debian whose LXC is meant where one is enough: 5.0. The other, `trixie`, has 6.0.
 pub const LXC: &str = "bookworm";
 
 /// A program of LXC's as a release of Debian has it, unpacked by scripts/lxc.sh.
 pub fn lxc(release: &str, tool: &str) -> PathBuf {
-    let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it has a parent");
-    let path = project.join(".cache/lxc").join(release).join(tool);
-    assert!(path.exists(), "{} is missing; scripts/lxc.sh unpacks it", path.display());
-    path
+    unpacked(&format!("lxc/{release}/{tool}"), "scripts/lxc.sh")
 }

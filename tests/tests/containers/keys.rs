@@ -4,6 +4,7 @@
 mod disks;
 mod features;
 mod ids;
+mod lxcfs;
 mod mknod;
 mod nesting;
 mod raw;
