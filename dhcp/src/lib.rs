@@ -7,6 +7,7 @@
 
 pub mod frame;
 pub mod resolver;
+pub mod routers;
 pub mod sift;
 pub mod v4;
 pub mod v6;

@@ -50,13 +50,18 @@ impl Resolver {
         if search.is_empty() { self } else { Self::new(self.servers, search.iter().cloned()) }
     }
 
-    fn lines(&self) -> String {
+    fn lines(&self, interface: &str) -> String {
         let mut text = String::new();
         if !self.search.is_empty() {
             text = format!("search {}\n", self.search.join(" "));
         }
         for server in &self.servers {
-            text.push_str(&format!("nameserver {server}\n"));
+            // Such an address is one only together with its link.
+            let zone = match server {
+                IpAddr::V6(ip) if ip.is_unicast_link_local() => format!("%{interface}"),
+                IpAddr::V4(_) | IpAddr::V6(_) => String::new(),
+            };
+            text.push_str(&format!("nameserver {server}{zone}\n"));
         }
         text
     }
@@ -81,7 +86,7 @@ pub fn with_section(old: &str, interface: &str, resolver: &Resolver) -> String {
         rest = behind;
     }
     if !resolver.is_empty() {
-        sections.push(format!("{begin}\n{}{end}\n", resolver.lines()));
+        sections.push(format!("{begin}\n{}{end}\n", resolver.lines(interface)));
     }
     // Without any lease what was there last is as good as anything.
     if sections.is_empty() { old.to_owned() } else { sections.concat() }
@@ -124,6 +129,12 @@ mod tests {
             "# lease of eth1\nnameserver fd00::1\n# end of eth1\n\
              # lease of eth0\nnameserver 10.9.0.1\n# end of eth0\n"
         );
+    }
+
+    #[test]
+    fn a_server_of_the_link_is_named_with_it() {
+        let text = with_section("", "eth0", &resolver(&["fe80::1"], &[]));
+        assert_eq!(text, "# lease of eth0\nnameserver fe80::1%eth0\n# end of eth0\n");
     }
 
     #[test]

@@ -19,7 +19,7 @@ const TIME_TO_END: Duration = Duration::from_secs(2);
 pub(super) struct Keeper {
     pidfd: OwnedFd,
     words: Option<ChildStdout>,
-    /// Families that have had no lease yet.
+    /// Lines that are to come: of families that have had no lease yet, and of whoever listens to routers.
     waiting: usize,
 }
 
@@ -47,7 +47,7 @@ impl Keeper {
         if let Some(words) = &words {
             rustix::io::ioctl_fionbio(words, true).during(what)?;
         }
-        let waiting = usize::from(orders.v4) + usize::from(orders.v6);
+        let waiting = [orders.v4, orders.v6, orders.routers].map(usize::from).iter().sum();
         Ok(Self { pidfd, words, waiting })
     }
 
@@ -63,7 +63,7 @@ impl Keeper {
             let Some(words) = &mut self.words else { return Outcome::Failed };
             match words.read(&mut buffer) {
                 Ok(0) => return Outcome::Failed,
-                // One line for each family.
+                // One line for each.
                 Ok(count) => {
                     let lines = buffer[..count].iter().filter(|byte| **byte == b'\n').count();
                     self.waiting = self.waiting.saturating_sub(lines);

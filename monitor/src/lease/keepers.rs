@@ -41,7 +41,10 @@ impl Keepers {
     ) -> Result<Self> {
         let wanted = leases
             .iter()
-            .map(|lease| Ok((lease.key.clone(), Wanted::of(guest, config, lease)?)))
+            .filter_map(|lease| {
+                let wanted = Wanted::of(guest, config, lease).transpose()?;
+                Some(wanted.map(|wanted| (lease.key.clone(), wanted)))
+            })
             .collect::<Result<All>>()?;
         wanted::write(guest, &wanted)?;
         let deadline = (!wanted.is_empty()).then(|| Instant::now() + PATIENCE);

@@ -8,7 +8,8 @@ use clap::Args;
 pub(crate) const CHILD: &str = "lease";
 
 /// Standard input is a pidfd of a process in the container's namespaces, standard output takes one
-/// line for each family of addresses: `4 ADDRESS` or `6 ADDRESS` for its first lease.
+/// line for each family of addresses, `4 ADDRESS` or `6 ADDRESS` for its first lease, and `routers` once it
+/// listens to those.
 #[derive(Args, Debug, PartialEq, Eq)]
 pub(crate) struct Orders {
     /// In that namespace
@@ -20,6 +21,9 @@ pub(crate) struct Orders {
     /// Get an IPv6 address
     #[arg(long)]
     pub(crate) v6: bool,
+    /// Take name servers and domains out of what routers announce
+    #[arg(long)]
+    pub(crate) routers: bool,
     /// The name to tell servers
     #[arg(long)]
     pub(crate) hostname: Option<String>,
@@ -40,7 +44,8 @@ pub(crate) struct Orders {
 impl Orders {
     pub(super) fn arguments(&self) -> Vec<std::ffi::OsString> {
         let mut arguments = vec![CHILD.into(), "--interface".into(), (&self.interface).into()];
-        for (flag, wanted) in [("--v4", self.v4), ("--v6", self.v6)] {
+        let flags = [("--v4", self.v4), ("--v6", self.v6), ("--routers", self.routers)];
+        for (flag, wanted) in flags {
             arguments.extend(wanted.then(|| flag.into()));
         }
         // With `=`, so that no value is taken for a flag.
@@ -76,6 +81,7 @@ mod tests {
             interface: "eth0".to_owned(),
             v4: true,
             v6: false,
+            routers: true,
             hostname: Some("-odd".to_owned()),
             record: "/run/a b".into(),
             resolver: Some("/run/c".into()),

@@ -5,13 +5,14 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use dhcp::{frame, v6};
+use dhcp::{frame, routers, v6};
+use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::sys::socket::{setsockopt, sockopt::BindToDevice};
 use packet::PacketSocket;
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with,
-    sockopt,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, ipproto, recv, sendto,
+    socket_with, sockopt,
 };
 
 /// More than any link of a container carries.
@@ -91,6 +92,63 @@ impl V6 {
 impl AsFd for V6 {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+/// What routers announce, as the kernel passes it on, and a question for them.
+pub(super) struct Routers {
+    announced: netlink_sys::Socket,
+    socket: OwnedFd,
+    index: u32,
+}
+
+impl Routers {
+    pub(super) fn open(index: u32, interface: &str) -> io::Result<Self> {
+        /// RTNLGRP_ND_USEROPT
+        const OPTIONS: u32 = 20;
+
+        let mut announced = netlink_sys::Socket::new(NETLINK_ROUTE)?;
+        announced.bind_auto()?;
+        announced.add_membership(OPTIONS)?;
+        announced.set_non_blocking(true)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let protocol = Some(ipproto::ICMPV6);
+        let socket = socket_with(AddressFamily::INET6, SocketType::RAW, flags, protocol)?;
+        setsockopt(&socket, BindToDevice, &OsString::from(interface))?;
+        // From farther away nothing has that many left, so whoever hears it knows that it is near.
+        sockopt::set_ipv6_multicast_hops(&socket, 255)?;
+        // What comes in here is read by nobody: as little of it as can be.
+        sockopt::set_socket_recv_buffer_size(&socket, 0)?;
+        Ok(Self { announced, socket, index })
+    }
+
+    pub(super) fn solicit(&self) -> io::Result<()> {
+        let to = SocketAddrV6::new(routers::GROUP, 0, 0, self.index);
+        sendto(&self.socket, &routers::SOLICITATION, SendFlags::NOSIGNAL, &to)?;
+        Ok(())
+    }
+
+    /// The options of the next announcement, if there is one now.
+    pub(super) fn receive(&self) -> Option<Vec<u8>> {
+        // Each message that is none is one less, so this ends.
+        loop {
+            let (message, from) = match self.announced.recv_from_full() {
+                Ok(received) => received,
+                // Too many came at once: routers repeat themselves.
+                Err(err) if Errno::from_io_error(&err) == Some(Errno::NOBUFS) => continue,
+                Err(_) => return None,
+            };
+            let options = routers::of_kernel(&message, self.index);
+            if let Some(options) = options.filter(|_| from.port_number() == 0) {
+                return Some(options.to_vec());
+            }
+        }
+    }
+}
+
+impl AsFd for Routers {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.announced.as_fd()
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Wanted {
     interface: String,
     v4: bool,
     v6: bool,
+    #[serde(default)]
+    routers: bool,
     hostname: String,
     /// Domains to search instead of those that servers name.
     search: Vec<String>,
@@ -39,18 +41,26 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    pub(crate) fn of(guest: &Guest, config: &ContainerConfig, lease: &Lease) -> Result<Self> {
+    /// Nothing where nobody has to be asked.
+    pub(crate) fn of(
+        guest: &Guest,
+        config: &ContainerConfig,
+        lease: &Lease,
+    ) -> Result<Option<Self>> {
         let Settings { hostname, search, .. } = known(guest, config)?;
-        Ok(Self {
+        // An init system writes its own file.
+        let resolver = config.is_application() && config.get("nameserver").is_none();
+        let wanted = Self {
             interface: lease.name.clone(),
             v4: lease.v4,
             v6: lease.v6,
+            routers: lease.routers && resolver,
             hostname,
             search: config.get("searchdomain").map(|_| search).unwrap_or_default(),
-            // An init system writes its own file.
-            resolver: config.is_application() && config.get("nameserver").is_none(),
+            resolver,
             generation: 0,
-        })
+        };
+        Ok((wanted.v4 || wanted.v6 || wanted.routers).then_some(wanted))
     }
 
     pub(super) fn orders(&self, guest: &Guest, key: &str) -> Orders {
@@ -59,6 +69,7 @@ impl Wanted {
             interface: self.interface.clone(),
             v4: self.v4,
             v6: self.v6,
+            routers: self.routers,
             hostname: Some(self.hostname.clone()),
             record: guest.root.guest_run(guest.vmid).join(format!("lease-{key}")),
             // Whatever the image has there: it may be no file that can be written.

@@ -6,7 +6,7 @@ use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use dhcp::resolver::Resolver;
-use dhcp::{Identity, Moment, v4, v6};
+use dhcp::{Identity, Moment, routers, v4, v6};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -37,6 +37,11 @@ pub(crate) fn keep(orders: &Orders) -> Result<()> {
     heap::forget_code().during("cannot give memory back")?;
     confine::confine(process.as_fd(), orders.parent)?;
     rustix::stdio::dup2_stdin(&null).during("cannot close standard input")?;
+    if orders.routers {
+        // A start does not wait for them, but for whoever listens to them.
+        let mut out = io::stdout();
+        writeln!(out, "routers").and_then(|()| out.flush()).ok();
+    }
     keeper.run(&signals)
 }
 
@@ -58,6 +63,7 @@ struct Running {
     search: Vec<String>,
     v4: Option<(v4::Client, sockets::V4)>,
     v6: Option<(v6::Client, sockets::V6)>,
+    routers: Option<(routers::Client, sockets::Routers)>,
     told_v4: bool,
     told_v6: bool,
 }
@@ -97,6 +103,12 @@ impl Running {
         } else {
             None
         };
+        let routers = if orders.routers {
+            let socket = sockets::Routers::open(index, &name).map_err(failed)?;
+            Some((routers::Client::new(now), socket))
+        } else {
+            None
+        };
         Ok(Self {
             interface: name,
             link,
@@ -105,6 +117,7 @@ impl Running {
             search: orders.search.clone(),
             v4,
             v6,
+            routers,
             told_v4: false,
             told_v6: false,
         })
@@ -127,6 +140,8 @@ impl Running {
         steps.into_iter().flatten().for_each(|step| self.take_v4(step));
         let steps = self.v6.as_mut().map(|(client, _)| client.tick(now));
         steps.into_iter().flatten().for_each(|step| self.take_v6(step));
+        let steps = self.routers.as_mut().map(|(client, _)| client.tick(now));
+        steps.into_iter().flatten().for_each(|step| self.take_routers(step));
     }
 
     fn receive(&mut self, now: Moment) {
@@ -139,6 +154,11 @@ impl Running {
             let Some((client, socket)) = &mut self.v6 else { break };
             let Some(message) = socket.receive() else { break };
             client.receive(&message, now).into_iter().for_each(|step| self.take_v6(step));
+        }
+        for _ in 0..AT_ONCE {
+            let Some((client, socket)) = &mut self.routers else { break };
+            let Some(options) = socket.receive() else { break };
+            client.receive(&options, now).into_iter().for_each(|step| self.take_routers(step));
         }
     }
 
@@ -154,12 +174,14 @@ impl Running {
         let due = [
             self.v4.as_ref().and_then(|(client, _)| client.wake()),
             self.v6.as_ref().and_then(|(client, _)| client.wake()),
+            self.routers.as_ref().and_then(|(client, _)| client.wake()),
         ];
         let wait = due.into_iter().flatten().min().map(|wake| wake.saturating_sub(now));
         let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
         let mut fds = vec![PollFd::new(signals, PollFlags::IN)];
         fds.extend(self.v4.iter().map(|(_, socket)| PollFd::new(socket, PollFlags::IN)));
         fds.extend(self.v6.iter().map(|(_, socket)| PollFd::new(socket, PollFlags::IN)));
+        fds.extend(self.routers.iter().map(|(_, socket)| PollFd::new(socket, PollFlags::IN)));
         match poll(&mut fds, wait.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(err) => return Err(err).during("cannot wait for events"),
@@ -213,6 +235,17 @@ impl Running {
         }
     }
 
+    fn take_routers(&self, step: routers::Step) {
+        let Some((_, socket)) = &self.routers else { return };
+        match step {
+            // While the link has no address of its own yet this fails.
+            routers::Step::Solicit => {
+                socket.solicit().ok();
+            }
+            routers::Step::Changed => self.resolve(),
+        }
+    }
+
     /// An address that is gone leaves its servers behind: they are as good as none.
     fn resolve(&self) {
         let Some(file) = &self.file else { return };
@@ -220,6 +253,8 @@ impl Running {
         let v6 = self.v6.as_ref().and_then(|(client, _)| client.lease());
         let resolver = v4.map_or_else(Resolver::default, |lease| lease.resolver.clone());
         let resolver = v6.map_or(resolver.clone(), |lease| resolver.and(&lease.resolver));
+        let routers = self.routers.as_ref().map(|(client, _)| client.resolver());
+        let resolver = routers.map_or(resolver.clone(), |routers| resolver.and(&routers));
         if !resolver.is_empty() {
             let resolver = resolver.searching(&self.search);
             self.say("write where names are looked up", file.set(&resolver));

@@ -72,7 +72,7 @@ pub(crate) fn change(guest: &Guest, change: &Change) -> Result<()> {
     let lease = new.as_ref().filter(|net| net.host_managed || config.is_application());
     let lease = lease.and_then(|net| network::lease(&change.key, net));
     // An init system keeps its own leases.
-    let leased = lease.map(|lease| Wanted::of(guest, &config, &lease)).transpose()?;
+    let leased = lease.map(|lease| Wanted::of(guest, &config, &lease)).transpose()?.flatten();
     lease::want(guest, &change.key, leased, is_another(&wanted), monitor)?;
     // Its interfaces are as they should be; what it reads at its next boot is no reason to say otherwise.
     if let Err(err) = setup::after_net_change(guest, &config, &maps, root.as_fd()) {

@@ -180,11 +180,13 @@ impl<'a> Interface<'a> {
     }
 }
 
-/// What of an interface's addresses a server gives.
+/// What of an interface's addresses and name servers others on the network give.
 pub fn lease(key: &str, net: &Net) -> Option<Lease> {
     let given = |address: &Option<String>| address.as_deref() == Some("dhcp");
     let (v4, v6) = (given(&net.ip), given(&net.ip6));
-    (v4 || v6).then(|| Lease { key: key.to_owned(), name: net.name.clone(), v4, v6 })
+    let routers = net.ip6.as_deref() == Some("auto");
+    let name = net.name.clone();
+    (v4 || v6 || routers).then(|| Lease { key: key.to_owned(), name, v4, v6, routers })
 }
 
 impl Family {

@@ -116,4 +116,6 @@ pub struct Lease {
     pub name: String,
     pub v4: bool,
     pub v6: bool,
+    /// Not an address: the name servers that routers announce with what the kernel makes one of.
+    pub routers: bool,
 }

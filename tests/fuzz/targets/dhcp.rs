@@ -1,7 +1,7 @@
 //! Answers to a container's DHCP client, as a hostile neighbour might send them.
 #![no_main]
 
-use dhcp::{Identity, Moment, frame, v4, v6};
+use dhcp::{Identity, Moment, frame, routers, v4, v6};
 use libfuzzer_sys::fuzz_target;
 
 fn identity() -> Identity {
@@ -11,11 +11,15 @@ fn identity() -> Identity {
 fuzz_target!(|bytes: &[u8]| {
     let mut four = v4::Client::new(identity(), None, Moment::ZERO);
     let mut six = v6::Client::new(identity(), None, Moment::ZERO);
+    let mut routers = routers::Client::new(Moment::ZERO);
     let mut now = Moment::ZERO;
     for message in bytes.chunks(400) {
         four.tick(now);
         six.tick(now);
+        routers.tick(now);
         let _packet = frame::to_client(message);
+        let _steps = routers.receive(message, now);
+        let _options = routers::of_kernel(message, 1);
         let _steps = four.receive(message, now);
         let _steps = six.receive(message, now);
         // What a good message has at its beginning no mutation finds.

@@ -268,6 +268,38 @@ fn an_ipv6_address_is_made_of_what_a_router_says() {
     guest.destroy();
 }
 
+/// Each has its own time; what came by DHCP stands before them.
+#[test]
+fn name_servers_and_domains_come_from_a_router() {
+    let (daemon, _lan) = (daemon(), Lan::new(false));
+    let names = ["--dhcp-option=option6:dns-server,[fd77::53]", "--ra-param=eth0,4,60"];
+    let range = "--dhcp-range=fd77::,ra-only,64,120";
+    let options =
+        [&[range, "--enable-ra", "--dhcp-option=option6:domain-search,six.test"], &names[..]]
+            .concat();
+    let mut server = Server::start(&options);
+    let net = NET.replace("ip=dhcp", "ip6=auto");
+    let guest = create(&daemon, &[UNPRIVILEGED, ("net0", &net)]);
+    guest.start();
+    let begins =
+        |text: &str| text.starts_with("# lease of eth0\nsearch six.test\nnameserver fd77::53\n");
+    eventually(20, "the name server", || begins(&resolver(&guest)).then_some(()));
+    confined(&daemon, true);
+
+    server.kill();
+    server.run(
+        &[&options[..3], &[RANGE, "--dhcp-option=option6:dns-server,[fd77::54]", names[1]]]
+            .concat(),
+    );
+    let more = |text: &str| text.contains("nameserver fd77::53\nnameserver fd77::54\n");
+    eventually(20, "another name server", || more(&resolver(&guest)).then_some(()));
+    let both = net.replace("ip6=auto", "ip=dhcp,ip6=auto");
+    assert_eq!(guest.put_config(&[("net0", &both)]).status, 200);
+    let merged = "search lan.test six.test\nnameserver 10.77.0.1\nnameserver fd77::54\n";
+    eventually(20, "both kinds", || resolver(&guest).contains(merged).then_some(()));
+    end(&daemon, &guest);
+}
+
 #[test]
 fn a_name_server_of_the_config_is_not_replaced() {
     let (daemon, _lan) = (daemon(), Lan::new(false));
