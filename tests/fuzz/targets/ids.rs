@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use libfuzzer_sys::fuzz_target;
 use openapi::{AuthId, Digest, NodeName, StorageId, Upid, UserId, Vmid, VolumeId};
+use pve_integration::bundle::QuotaDisk;
+use pve_integration::ct_config::FsType;
 
 fn exact<T: FromStr + Display>(text: &str) {
     if let Ok(id) = text.parse::<T>() {
@@ -22,4 +24,6 @@ fuzz_target!(|text: &str| {
     exact::<UserId>(text);
     exact::<AuthId>(text);
     exact::<Digest>(text);
+    exact::<FsType>(text);
+    let _disks = QuotaDisk::of_list(text);
 });
