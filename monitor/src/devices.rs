@@ -1,5 +1,5 @@
-//! Nodes of the container's devices, and of the disks with its users' quotas: on a tmpfs of ours, with the owner and mode that its config says,
-//! from where they are bound into its `/dev`.
+//! Nodes of the container's devices, and of the disks with its users' quotas: on a tmpfs of ours, with the
+//! owner and mode that its config says, from where they are bound into its `/dev`.
 
 use std::io;
 use std::path::PathBuf;

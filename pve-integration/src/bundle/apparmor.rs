@@ -1,5 +1,6 @@
 //! The AppArmor profile of a container's processes: one of `packaging/apparmor`, one made of its parts for
-//! this container, or one that a raw line names. LXC writes a profile of its own instead; what the host's policy refuses is the same for both.
+//! this container, or one that a raw line names. LXC writes a profile of its own instead; what the host's
+//! policy refuses is the same for both.
 
 mod own;
 
