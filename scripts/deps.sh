@@ -9,7 +9,7 @@ build=(gcc libc6-dev make pkg-config ca-certificates libjson-c-dev libcap-dev li
 demo=("${build[@]}" busybox-static curl e2fsprogs iproute2 jq mount procps util-linux)
 # podman, conmon and crun: our binary as podman's runtime, compared with Debian's. dnsmasq: the server
 # that gives containers their addresses. apparmor: the parser.
-test=("${demo[@]}" apparmor conmon crun debootstrap dnsmasq-base kmod lzop podman python3 python3-venv tar user-mode-linux xz-utils zstd)
+test=("${demo[@]}" apparmor conmon crun debootstrap dnsmasq-base kmod lzop podman python3 python3-venv qemu-system-x86 tar user-mode-linux xz-utils zstd)
 bench=("${build[@]}" busybox-static crun e2fsprogs python3 util-linux wrk)
 valgrind=("${build[@]}" valgrind)
 deb=("${build[@]}" debhelper dh-apparmor lintian)
@@ -126,6 +126,7 @@ for purpose in "$@"; do
             install_nextest
             scripts/lxc.sh
             scripts/lxcfs.sh
+            scripts/smp-kernel.sh
             # The container that boots in tests/tests/containers/system.rs.
             scripts/debian-root.sh system systemd systemd-sysv dbus ifupdown iproute2 kmod procps >/dev/null
             install_python

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 fn main() {
-    for (name, variable) in [("probe", "LXCRI_PROBE"), ("quota", "LXCRI_QUOTA")] {
+    for (name, variable) in
+        [("probe", "LXCRI_PROBE"), ("quota", "LXCRI_QUOTA"), ("huge", "LXCRI_HUGE")]
+    {
         let source = format!("probes/{name}.c");
         println!("cargo::rerun-if-changed={source}");
         let folder = std::env::var_os("OUT_DIR").expect("cargo sets it for build scripts");

@@ -54,14 +54,14 @@ fn seen(options: &[(&str, &str)], script: &str, lines: &str) -> String {
 }
 
 #[track_caller]
-fn has_lines(output: &str, lines: &[&str]) {
+pub(crate) fn has_lines(output: &str, lines: &[&str]) {
     for line in lines {
         assert!(output.lines().any(|seen| seen.trim() == *line), "no line {line:?} in:\n{output}");
     }
 }
 
 /// A file of the cgroup with the container's limits.
-fn limit(guest: &Guest<'_>, file: &str) -> String {
+pub(crate) fn limit(guest: &Guest<'_>, file: &str) -> String {
     let own = fs_err::read_to_string(format!("/proc/{}/cgroup", guest.oci()["pid"])).unwrap();
     let own = own.trim().trim_start_matches("0::/").to_owned();
     let (limits, inner) = own.rsplit_once('/').unwrap();

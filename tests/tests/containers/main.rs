@@ -27,6 +27,7 @@ mod probes;
 mod runtimes;
 mod settings;
 mod shell;
+mod smp;
 mod system;
 mod tools;
 mod volumes;
