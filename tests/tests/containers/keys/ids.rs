@@ -262,3 +262,16 @@ fn a_range_is_root_s_to_give() {
     has_lines(&guest.output(), &["uids 0 100000 65536"]);
     guest.destroy();
 }
+
+/// Whoever makes the node has to have the container's ids, too.
+#[test]
+fn a_device_node_is_made_with_its_ids() {
+    let daemon = daemon();
+    let script = "mknod /null c 1 3 && echo x >/null && stat -c \"%n %u:%g %t:%T\" /null; \
+        mknod /mem c 1 1 2>/dev/null || echo no other";
+    let guest = guest(&daemon, &[RAW, UNPRIVILEGED], &sh(script));
+    guest.add_lines("features: mknod=1\n");
+    has_lines(&guest.ends_well(), &["/null 0:0 1:3", "no other"]);
+    assert_eq!(owner_on_disk(&image(&daemon, 0), "null"), (100_000, 100_000));
+    guest.destroy();
+}
