@@ -35,7 +35,7 @@ unit: libcrun ## unit, property and API tests, on this machine
 	@scripts/deps.sh test
 	$(say) 'test: unit, property and API tests'
 	@cargo build $(CARGO_FLAGS) --quiet --workspace --all-targets
-	@cargo nextest run $(CARGO_FLAGS) --cargo-quiet --workspace
+	@cargo nextest run $(CARGO_FLAGS) --cargo-quiet --workspace --test-threads $$(($$(nproc) + 1)) # many of them wait
 	@cargo test $(CARGO_FLAGS) --quiet --workspace --doc >/dev/null
 
 containers: libcrun ## container, fault, leak and client tests, in User Mode Linux (T=name picks some)
