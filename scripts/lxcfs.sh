@@ -23,8 +23,13 @@ mkdir "$part/debs" "$part/tree"
 debian_download "$cache/apt" "$suite" "$part/debs" $packages ||
     { echo "lxcfs: cannot download $packages of Debian's $suite" >&2; exit 1; }
 for package in "$part"/debs/*.deb; do dpkg-deb --extract "$package" "$part/tree"; done
-libraries=$(cd "$part/tree" && find . -name '*.so*' -printf '%h\n' | sort -u | sed "s,^\.,$cache/tree," | paste -sd:)
-printf '#!/bin/sh\nLD_LIBRARY_PATH=%q exec %q "$@"\n' "$libraries" "$cache/tree/usr/bin/lxcfs" >"$part/tree/lxcfs"
+libraries=$(cd "$part/tree" && find . -name '*.so*' -printf '%h\n' | sort -u | sed 's,^\.,$here,' | paste -sd:)
+# By where it lies, as the checkout may be moved.
+cat >"$part/tree/lxcfs" <<END
+#!/bin/sh
+here=\$(dirname "\$(readlink -f "\$0")")
+LD_LIBRARY_PATH="$libraries" exec "\$here/usr/bin/lxcfs" "\$@"
+END
 chmod +x "$part/tree/lxcfs"
 rm -rf "$cache/tree"
 mv "$part/tree" "$cache/tree"
