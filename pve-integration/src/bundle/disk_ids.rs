@@ -2,7 +2,7 @@
 //! and every volume of a container that has ids of its own while it runs. As the kernel wants it for an
 //! id-mapped mount: on the disk, on the host, how many.
 
-use super::id_map::{IdMap, IdMaps};
+use super::id_map::{IdMap, IdMaps, on_host};
 use super::{BundleError, wrong};
 
 /// Of the volume `key`, for a container with these `maps` while it runs; what `idmap` does not name has
@@ -57,7 +57,7 @@ fn complete(
 ) -> Result<Vec<IdMap>, BundleError> {
     let mut lines = Vec::new();
     for entry in entries {
-        let host = all_in(maps, entry.inside, entry.count);
+        let host = on_host(maps, entry.inside, entry.count);
         let host = host.ok_or_else(|| {
             let last = u64::from(entry.inside) + u64::from(entry.count) - 1;
             wrong(key, format!("idmap: the container has no ids {} to {last}", entry.inside))
@@ -67,7 +67,7 @@ fn complete(
     let mut taken: Vec<_> = lines.iter().map(|line| (line.host_id, line.size)).collect();
     taken.sort_unstable();
     for map in maps {
-        let rest = Rest { map, disk: all_in(disk, map.container_id, map.size) };
+        let rest = Rest { map, disk: on_host(disk, map.container_id, map.size) };
         let (mut at, end) = (u64::from(map.host_id), u64::from(map.host_id) + u64::from(map.size));
         for (start, size) in taken.iter().map(|(start, size)| (u64::from(*start), u64::from(*size)))
         {
@@ -92,14 +92,6 @@ fn complete(
         }
         None => Ok(lines),
     }
-}
-
-/// Where `count` ids from `first` on are, if one line has them all.
-fn all_in(maps: &[IdMap], first: u32, count: u32) -> Option<u32> {
-    maps.iter().find_map(|map| {
-        let offset = first.checked_sub(map.container_id)?;
-        (offset.checked_add(count)? <= map.size).then(|| map.host_id + offset)
-    })
 }
 
 /// What no entry names.

@@ -65,20 +65,20 @@ impl IdMaps {
 
     /// The host's id of the container's root.
     pub fn root_uid(&self) -> Option<u32> {
-        on_host(&self.uids, 0)
+        on_host(&self.uids, 0, 1)
     }
 
     pub fn root_gid(&self) -> Option<u32> {
-        on_host(&self.gids, 0)
+        on_host(&self.gids, 0, 1)
     }
 
     /// The host's id of a user inside, which is the same where nothing is mapped.
     pub fn host_uid(&self, uid: u32) -> Option<u32> {
-        if self.is_empty() { Some(uid) } else { on_host(&self.uids, uid) }
+        if self.is_empty() { Some(uid) } else { on_host(&self.uids, uid, 1) }
     }
 
     pub fn host_gid(&self, gid: u32) -> Option<u32> {
-        if self.is_empty() { Some(gid) } else { on_host(&self.gids, gid) }
+        if self.is_empty() { Some(gid) } else { on_host(&self.gids, gid, 1) }
     }
 
     pub(super) fn has_gid(&self, gid: u32) -> bool {
@@ -168,10 +168,12 @@ fn range(oci: &OciConfig) -> Result<Option<IdMap>, BundleError> {
     Ok(Some(IdMap { container_id: 0, host_id: first, size: count }))
 }
 
-fn on_host(maps: &[IdMap], id: u32) -> Option<u32> {
+/// Where `count` ids from `first` on are, if one line has them all.
+pub(super) fn on_host(maps: &[IdMap], first: u32, count: u32) -> Option<u32> {
     maps.iter().find_map(|map| {
-        let offset = id.checked_sub(map.container_id)?;
-        (offset < map.size).then(|| map.host_id + offset) // `add` checked the sum
+        let offset = first.checked_sub(map.container_id)?;
+        // `add` checked the sum.
+        (offset.checked_add(count)? <= map.size).then(|| map.host_id + offset)
     })
 }
 

@@ -14,6 +14,7 @@ mod unheeded;
 use rstest::rstest;
 use tests::{Daemon, Guest};
 
+use crate::limits::folder;
 use crate::{BUSYBOX, PATIENT, PRIVILEGED, RAW, SMALL, SUBVOL, UNPRIVILEGED, daemon, sh};
 
 /// A container with this entrypoint, and lines added to its config as an administrator would.
@@ -62,11 +63,7 @@ pub(crate) fn has_lines(output: &str, lines: &[&str]) {
 
 /// A file of the cgroup with the container's limits.
 pub(crate) fn limit(guest: &Guest<'_>, file: &str) -> String {
-    let own = fs_err::read_to_string(format!("/proc/{}/cgroup", guest.oci()["pid"])).unwrap();
-    let own = own.trim().trim_start_matches("0::/").to_owned();
-    let (limits, inner) = own.rsplit_once('/').unwrap();
-    assert_eq!(inner, "ns", "{own}");
-    fs_err::read_to_string(format!("/sys/fs/cgroup/{limits}/{file}")).unwrap().trim().to_owned()
+    fs_err::read_to_string(format!("{}/{file}", folder(guest))).unwrap().trim().to_owned()
 }
 
 #[test]

@@ -22,9 +22,11 @@ fn running(daemon: &Daemon) -> Guest<'_> {
 }
 
 /// The folder with the limits, above the cgroup that init is in.
-fn folder(guest: &Guest<'_>) -> String {
+pub(crate) fn folder(guest: &Guest<'_>) -> String {
     let own = fs_err::read_to_string(format!("/proc/{}/cgroup", guest.oci()["pid"])).unwrap();
-    let limits = own.trim().trim_start_matches("0::/").strip_suffix("/ns").unwrap();
+    let own = own.trim().trim_start_matches("0::/").to_owned();
+    let (limits, inner) = own.rsplit_once('/').unwrap();
+    assert_eq!(inner, "ns", "{own}");
     format!("/sys/fs/cgroup/{limits}")
 }
 

@@ -6,15 +6,14 @@ use tests::{Content, Daemon, Guest, rootfs};
 
 use crate::keys::{has_lines, limit};
 use crate::runtimes::daemon;
-use crate::{BUSYBOX, SMALL, SUBVOL, UNPRIVILEGED, sh};
+use crate::{BUSYBOX, PATIENT, SMALL, SUBVOL, UNPRIVILEGED, sh};
 
 const LIMITS: &str = "/nodes/pve1/oci/containers/100/limits";
 const TEMPLATE: &str = "huge.tar.gz";
 
-fn running<'d>(daemon: &'d Daemon, template: &str, options: &[(&str, &str)]) -> Guest<'d> {
-    let script = sh("trap \"exit 0\" TERM PWR; echo ready; sleep 100000 & wait");
-    let all = [&[SUBVOL, SMALL, UNPRIVILEGED, ("entrypoint", script.as_str())], options].concat();
-    daemon.create(100, template, &all)
+fn patient<'d>(daemon: &'d Daemon, options: &[(&str, &str)]) -> Guest<'d> {
+    let all = [&[SUBVOL, SMALL, UNPRIVILEGED, ("entrypoint", PATIENT)], options].concat();
+    daemon.create(100, BUSYBOX, &all)
 }
 
 /// Without a word about any of its limits.
@@ -50,7 +49,7 @@ fn a_container_has_its_processors(
 #[case::lxc("lxc")]
 fn processors_come_and_go_while_it_runs(#[case] runtime: &str) {
     let daemon = daemon(runtime);
-    let guest = running(&daemon, BUSYBOX, &[("cores", "1")]);
+    let guest = patient(&daemon, &[("cores", "1")]);
     starts(&guest);
     assert_eq!(processors(&guest), 1);
     for (change, count) in [(("cores", "2"), 2), (("cores", "1"), 1), (("delete", "cores"), 2)] {
@@ -99,7 +98,7 @@ fn huge_pages_are_as_many_as_it_may_have(#[case] runtime: &str) {
 #[case::lxc("lxc")]
 fn weights_are_the_kernel_s(#[case] runtime: &str) {
     let daemon = daemon(runtime);
-    let guest = running(&daemon, BUSYBOX, &[]);
+    let guest = patient(&daemon, &[]);
     guest.add_oci_lines("io-weight: 50\n");
     starts(&guest);
     assert_eq!(limit(&guest, "io.weight"), "default 50");

@@ -47,7 +47,7 @@ fn options(output: &str, place: &str) -> Vec<String> {
     line.split(' ').nth(3).unwrap().split(',').map(str::to_owned).collect()
 }
 
-fn run(program: &str, arguments: &[&Path]) {
+pub(super) fn run(program: &str, arguments: &[&Path]) {
     let status = Command::new(program).args(arguments).status().unwrap();
     assert!(status.success(), "{program} {arguments:?}");
 }

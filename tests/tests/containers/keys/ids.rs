@@ -6,6 +6,7 @@ use std::path::Path;
 use rstest::rstest;
 use tests::{Content, Daemon, Guest, eventually, rootfs};
 
+use super::disks::run;
 use super::{has_lines, is_no_start};
 use crate::runtimes::daemon as daemon_of;
 use crate::{BUSYBOX, PATIENT, PRIVILEGED, RAW, SMALL, SUBVOL, UNPRIVILEGED, daemon, sh};
@@ -22,10 +23,6 @@ fn guest<'d>(daemon: &'d Daemon, options: &[(&str, &str)], entrypoint: &str) -> 
 /// Owner of a file on the disk that nobody uses by now.
 fn owner_on_disk(image: &Path, file: &str) -> (u32, u32) {
     let mounted = tempfile::tempdir().unwrap();
-    let run = |program: &str, arguments: &[&Path]| {
-        let status = std::process::Command::new(program).args(arguments).status().unwrap();
-        assert!(status.success(), "{program} {arguments:?}");
-    };
     run("mount", &[image, mounted.path()]);
     let found = fs_err::metadata(mounted.path().join(file)).map(|meta| (meta.uid(), meta.gid()));
     run("umount", &[mounted.path()]);
