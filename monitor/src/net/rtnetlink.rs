@@ -85,14 +85,12 @@ impl Rtnetlink {
         self.send(Message::SetLink(link), CHANGE)
     }
 
-    /// One that is gone already is as good.
+    /// One that is gone already is as good. The kernel is to look the name up: it waits for whoever removes
+    /// links, while a link whose removal has begun has no index any more and is still there to see.
     pub(super) fn remove_link(&mut self, name: &str) -> io::Result<()> {
-        let removed = self.index(name).and_then(|index| {
-            let mut link = LinkMessage::default();
-            link.header.index = index;
-            self.send(Message::DelLink(link), CHANGE)
-        });
-        match removed {
+        let mut link = LinkMessage::default();
+        link.attributes = vec![LinkAttribute::IfName(name.to_owned())];
+        match self.send(Message::DelLink(link), CHANGE) {
             Err(err) if err.raw_os_error() == Some(Errno::NODEV.raw_os_error()) => Ok(()),
             removed => removed,
         }
