@@ -87,7 +87,7 @@ impl HostFacts {
                 version: CgroupVersion::V2,
                 controllers: controllers.map(str::to_owned).into(),
                 swap: true,
-                files: BTreeMap::new(),
+                files: BTreeMap::new().into(),
             },
             arch: Arch::Amd64,
             cpus: 4,

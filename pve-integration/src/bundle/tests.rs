@@ -119,7 +119,7 @@ fn names_a_limit_that_the_host_cannot_set(
 #[test]
 fn names_a_limit_that_the_kernel_does_not_have() {
     let mut facts = HostFacts::for_tests();
-    facts.cgroup.files.insert("io".to_owned(), ["io.max".to_owned()].into());
+    facts.cgroup.files = BTreeMap::from([("io".to_owned(), ["io.max".to_owned()].into())]).into();
     let config = ContainerConfig::parse(b"rootfs: none:0\n");
     let oci = OciConfig::parse("io-weight: 50\nio-max: 8:0 rbps=1\npids: 9\n");
     let guest = Guest { oci: &oci, ..Guest::for_tests(&config) };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use fs_err as fs;
 
@@ -43,8 +44,8 @@ pub struct CgroupFacts {
     /// Whether swap can be limited.
     pub swap: bool,
     /// By controller of v2, the files of a cgroup below the root, if one has it: `io.weight` and the like
-    /// take more than the controller.
-    pub files: BTreeMap<String, BTreeSet<String>>,
+    /// take more than the controller. Looked at when first asked for, which few starts do.
+    pub files: OnceLock<BTreeMap<String, BTreeSet<String>>>,
 }
 
 impl CgroupFacts {
@@ -58,18 +59,19 @@ impl CgroupFacts {
             let swap =
                 mounts.memory.is_some_and(|dir| dir.join("memory.memsw.limit_in_bytes").exists());
             let controllers = mounts.controllers;
-            return Ok(Self { version, controllers, swap, files: BTreeMap::new() });
+            return Ok(Self { version, controllers, swap, files: BTreeMap::new().into() });
         }
         let root = Path::new(MOUNT);
         let controllers = fs::read_to_string(root.join("cgroup.controllers"))?;
         let controllers: BTreeSet<_> = controllers.split_whitespace().map(str::to_owned).collect();
         let swap = controllers.contains("memory") && v2_swap(root);
-        Ok(Self { version, controllers, swap, files: files_below(root) })
+        Ok(Self { version, controllers, swap, files: OnceLock::new() })
     }
 
     /// Whether a limit can only be missed, though its controller is there.
     pub fn lacks(&self, controller: &str, file: &str) -> bool {
-        self.files.get(controller).is_some_and(|files| !files.contains(file))
+        let files = self.files.get_or_init(|| files_below(Path::new(MOUNT)));
+        files.get(controller).is_some_and(|files| !files.contains(file))
     }
 }
 
@@ -209,6 +211,7 @@ mod tests {
 
         let files = files_below(root.path());
 
+        let files = files.into();
         let facts =
             CgroupFacts { files, version: CgroupVersion::V2, controllers: [].into(), swap: false };
         assert!(facts.lacks("io", "io.weight"));
