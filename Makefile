@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.cache/cargo/bin:$(PATH)
 CARGO_FLAGS ?= --locked
 say = @printf '\n== %s\n'
 
-.PHONY: help build libcrun check test unit containers plugin-test demo manuals plugin deb e2e bench valgrind fuzz bless deps ci clean distclean
+.PHONY: help build libcrun check test unit containers plugin-test demo manuals plugin deb deb-13 e2e e2e-13 bench valgrind fuzz bless deps ci clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -76,10 +76,19 @@ deb: libcrun ## the Debian package, in target/deb
 	@ls target/deb/*.deb
 	@lintian --fail-on error,warning target/deb/proxmox-lxcri_*.deb
 
+deb-13: libcrun ## the package as Debian 13 builds it, in target/debian-13/deb
+	@scripts/deps.sh deb-13
+	@scripts/debian-13.sh make deb
+
 e2e: deb ## the package on a whole Debian 13 with systemd, in User Mode Linux
 	@scripts/deps.sh e2e
 	$(say) 'e2e: the package on Debian 13'
-	@tests/e2e/run
+	@tests/e2e/run target/deb
+
+e2e-13: deb-13 ## the same with the package that Debian 13 built
+	@scripts/deps.sh e2e
+	$(say) 'e2e-13: its package on Debian 13'
+	@tests/e2e/run target/debian-13/deb
 
 bench: build ## times and memory beside crun's; writes bench/latest.json
 	@scripts/deps.sh bench

@@ -1,7 +1,21 @@
 # shellcheck shell=sh
-# Sourced by scripts that need packages of another Debian release than this machine's: apt runs with
-# sources, lists and cache of its own, and the machine's are read only to learn which mirror it uses. apt
-# verifies the archive's signature.
+# Sourced by scripts that make something once below .cache/, of packages of another Debian release than this
+# machine's: apt runs with sources, lists and cache of its own, and the machine's are read only to learn which
+# mirror it uses. apt verifies the archive's signature.
+
+# Until the script ends; a second run waits, and then finds the work done.
+lock_cache() { # FOLDER [NAME]
+    mkdir -p "$1"
+    exec 9>"$1/${2:-lock}"
+    flock 9
+}
+
+# $part: a folder for what is not whole yet. It is gone with the script, however that ends.
+begin_part() { # FOLDER
+    part=$(mktemp -d "$1/part.XXXXXX")
+    trap 'rm -rf "$part"' EXIT
+    trap 'exit 1' HUP INT TERM
+}
 
 # The mirrors in the machine's apt sources, one-line and deb822 alike, that may carry any release: named
 # after Debian, though not its security archive; those that end in /debian/ first. A wrong guess does no

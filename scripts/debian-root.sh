@@ -24,9 +24,7 @@ shift
 wanted="$suite $*"
 tar=$cache/$name.tar
 
-mkdir -p "$cache"
-exec 9>"$cache/$name.lock"
-flock 9 # a second run waits, and then finds the work done
+lock_cache "$cache" "$name.lock"
 if [ -f "$tar" ] && [ "$(cat "$cache/$name.wanted" 2>/dev/null)" = "$wanted" ]; then
     echo "$tar"
     exit 0
@@ -35,9 +33,7 @@ fi
 command -v debootstrap >/dev/null || fail "debootstrap is missing (apt-get install debootstrap)"
 
 echo "debian-root: making $name of Debian's $suite (once, about a minute)" >&2
-part=$(mktemp -d "$cache/part.XXXXXX")
-trap 'rm -rf "$part"' EXIT
-trap 'exit 1' HUP INT TERM
+begin_part "$cache"
 chmod 755 "$part" # it becomes /
 include=$(IFS=,; echo "$*")
 made=

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs what one purpose needs and this machine lacks: `scripts/deps.sh build|demo|test|bench|valgrind|deb|plugin|e2e...`.
+# Installs what one purpose needs and this machine lacks: `scripts/deps.sh build|demo|test|bench|valgrind|deb|deb-13|plugin|e2e...`.
 # Debian packages by apt-get (root only), the rest below .cache/. Says nothing when all is there.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -7,15 +7,17 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # libcrun's own needs are listed with it, in scripts/libcrun.sh; these are what links against it.
 build=(gcc libc6-dev make pkg-config ca-certificates libjson-c-dev libcap-dev libseccomp-dev)
 demo=("${build[@]}" busybox-static curl e2fsprogs iproute2 jq mount procps util-linux)
+# What scripts/uml-kernel.sh takes.
+uml=(bc bison flex gcc make tar xz-utils)
 # podman, conmon and crun: our binary as podman's runtime, compared with Debian's. dnsmasq: the server
 # that gives containers their addresses. apparmor: the parser.
-test=("${demo[@]}" apparmor conmon crun debootstrap dnsmasq-base kmod lzop podman python3 python3-venv qemu-system-x86 tar user-mode-linux xz-utils zstd)
+test=("${demo[@]}" "${uml[@]}" apparmor conmon crun debootstrap dnsmasq-base kmod lzop podman python3 python3-venv qemu-system-x86 tar zstd)
 bench=("${build[@]}" busybox-static crun e2fsprogs python3 util-linux wrk)
 valgrind=("${build[@]}" valgrind)
 deb=("${build[@]}" debhelper dh-apparmor lintian)
 plugin=(libperl-critic-perl perl perltidy)
 # Installed into the machine: from the archive of its release, see tests/e2e.
-e2e=("${deb[@]}" busybox-static debootstrap dpkg-dev e2fsprogs jq user-mode-linux)
+e2e=("${deb[@]}" "${uml[@]}" busybox-static debootstrap dpkg-dev e2fsprogs jq)
 
 nextest_version=0.9.143
 # Where the collection community.proxmox comes from: 54 MB for the 0.7 MB that is kept of it.
@@ -115,7 +117,7 @@ install_schemathesis() {
     cp "$pins" "$venv/wanted"
 }
 
-[ $# -gt 0 ] || { echo "usage: scripts/deps.sh build|demo|test|bench|valgrind|deb|plugin|e2e..." >&2; exit 2; }
+[ $# -gt 0 ] || { echo "usage: scripts/deps.sh build|demo|test|bench|valgrind|deb|deb-13|plugin|e2e..." >&2; exit 2; }
 check_host
 for purpose in "$@"; do
     case $purpose in
@@ -126,7 +128,8 @@ for purpose in "$@"; do
             install_nextest
             scripts/lxc.sh
             scripts/lxcfs.sh
-            scripts/smp-kernel.sh
+            scripts/uml-kernel.sh
+            scripts/qemu-kernel.sh
             # The container that boots in tests/tests/containers/system.rs.
             scripts/debian-root.sh system systemd systemd-sysv dbus ifupdown iproute2 kmod procps >/dev/null
             install_python
@@ -134,8 +137,12 @@ for purpose in "$@"; do
             ;;
         bench) install_packages "${bench[@]}" ;;
         deb) install_packages "${deb[@]}" ;;
+        deb-13) install_packages debootstrap ;;
         plugin) install_packages "${plugin[@]}" ;;
-        e2e) install_packages "${e2e[@]}" ;;
+        e2e)
+            install_packages "${e2e[@]}"
+            scripts/uml-kernel.sh
+            ;;
         valgrind) install_packages "${valgrind[@]}" ;;
         *) echo "deps: unknown purpose $purpose" >&2; exit 2 ;;
     esac

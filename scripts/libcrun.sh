@@ -53,9 +53,7 @@ apt_install() {
 
 fetch() {
     [ "$(dpkg --print-architecture)" = amd64 ] || fail "the pinned archive is for amd64"
-    part=$(mktemp -d "$cache/part.XXXXXX")
-    trap 'rm -rf "$part"' EXIT
-    trap 'exit 1' HUP INT TERM
+    begin_part "$cache"
     deb=$cache/$version/crun.deb
     if ! intact "$deb" "$deb_sha256"; then
         debian_download "$private" "$suite" "$part" "crun=$version" || fail "cannot download crun $version"
@@ -72,9 +70,7 @@ fetch() {
 }
 
 need_packages
-mkdir -p "$cache"
-exec 9>"$cache/lock"
-flock 9 # a second run waits, and then finds the work done
+lock_cache "$cache"
 if ! intact "$target" "$lib_sha256"; then
     fetch
 fi

@@ -23,11 +23,9 @@ fail() {
 }
 
 unpack() { # SUITE
-    local suite=$1 part package tool
+    local suite=$1 package tool
     echo "lxc: unpacking LXC of Debian's $suite into .cache/lxc/$suite (once)"
-    part=$(mktemp -d "$cache/part.XXXXXX")
-    # shellcheck disable=SC2064
-    trap "rm -rf '$part'" EXIT
+    begin_part "$cache"
     mkdir "$part/debs" "$part/tree"
     # shellcheck disable=SC2086 # a list of words
     debian_download "$cache/apt/$suite" "$suite" "$part/debs" ${packages[$suite]} ||
@@ -38,7 +36,7 @@ unpack() { # SUITE
         cp -a "$part/tree/lib/." "$part/tree/usr/lib/"
     fi
     for tool in "$part"/tree/usr/bin/lxc-*; do
-        wrapper "$cache/$suite" "$(basename "$tool")" >"$part/tree/$(basename "$tool")"
+        wrapper "$(basename "$tool")" >"$part/tree/$(basename "$tool")"
         chmod +x "$part/tree/$(basename "$tool")"
     done
     rm -rf "${cache:?}/$suite"
@@ -47,16 +45,18 @@ unpack() { # SUITE
     "$cache/$suite/lxc-info" --version >/dev/null || fail "LXC of Debian's $suite does not run here"
 }
 
-wrapper() { # FOLDER TOOL
+# By where it lies, as the checkout may be moved.
+wrapper() { # TOOL
     local libraries
     libraries=usr/lib/$(gcc -print-multiarch)
-    printf '#!/bin/sh\nexec unshare --mount --propagation slave sh -c '\''mount --bind %q /%q && exec %q "$@"'\'' %q "$@"\n' \
-        "$1/$libraries" "$libraries" "$1/usr/bin/$2" "$2"
+    cat <<END
+#!/bin/sh
+exec unshare --mount --propagation slave sh -c 'mount --bind "\$0/$libraries" /$libraries && exec "\$0/usr/bin/$1" "\$@"' \\
+    "\$(dirname "\$(readlink -f "\$0")")" "\$@"
+END
 }
 
-mkdir -p "$cache"
-exec 9>"$cache/lock"
-flock 9 # a second run waits, and then finds the work done
+lock_cache "$cache"
 for suite in "${!packages[@]}"; do
     [ -x "$cache/$suite/lxc-start" ] || unpack "$suite"
 done

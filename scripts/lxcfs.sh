@@ -11,13 +11,10 @@ cache=$PWD/.cache/lxcfs
 # Of Debian 12: its program also runs on 13.
 suite=bookworm packages="lxcfs libfuse3-3"
 
-mkdir -p "$cache"
-exec 9>"$cache/lock"
-flock 9 # a second run waits, and then finds the work done
+lock_cache "$cache"
 [ ! -x "$cache/tree/lxcfs" ] || exit 0
 echo "lxcfs: unpacking lxcfs of Debian's $suite into .cache/lxcfs (once)"
-part=$(mktemp -d "$cache/part.XXXXXX")
-trap 'rm -rf "$part"' EXIT
+begin_part "$cache"
 mkdir "$part/debs" "$part/tree"
 # shellcheck disable=SC2086 # a list of words
 debian_download "$cache/apt" "$suite" "$part/debs" $packages ||

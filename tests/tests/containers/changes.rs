@@ -1,10 +1,12 @@
 //! Changes of a container that runs: what it takes at once, what waits, and what the kernel then
 //! says of it.
 
+use rstest::rstest;
 use serde_json::{Value, json};
 use tests::{Content, Daemon, Guest, eventually, rootfs};
 
-use crate::{BUSYBOX, PATIENT, SUBVOL, UNPRIVILEGED, daemon};
+use crate::limits::limit;
+use crate::{BUSYBOX, PATIENT, SMALL, SUBVOL, UNPRIVILEGED, daemon, runtimes};
 
 fn running(daemon: &Daemon) -> Guest<'_> {
     let parameters = [SUBVOL, UNPRIVILEGED, ("memory", "64"), ("swap", "0"), ("cpulimit", "2")];
@@ -13,13 +15,6 @@ fn running(daemon: &Daemon) -> Guest<'_> {
     guest.start();
     guest.wait_for_output("ready");
     guest
-}
-
-/// A file of the cgroup with its limits, above the one that its processes are in.
-fn cgroup(guest: &Guest<'_>, file: &str) -> String {
-    let own = fs_err::read_to_string(format!("/proc/{}/cgroup", guest.oci()["pid"])).unwrap();
-    let limits = own.trim().trim_start_matches("0::/").strip_suffix("/ns").unwrap();
-    fs_err::read_to_string(format!("/sys/fs/cgroup/{limits}/{file}")).unwrap().trim().to_owned()
 }
 
 fn waits(daemon: &Daemon) -> Value {
@@ -32,25 +27,50 @@ fn waits(daemon: &Daemon) -> Value {
 fn limits_reach_a_running_container_at_once() {
     let daemon = daemon();
     let guest = running(&daemon);
-    assert_eq!(cgroup(&guest, "memory.max"), (64 << 20).to_string());
-    assert_eq!(cgroup(&guest, "cpu.max"), "200000 100000");
+    assert_eq!(limit(&guest, "memory.max"), (64 << 20).to_string());
+    assert_eq!(limit(&guest, "cpu.max"), "200000 100000");
 
     let changes =
         [("memory", "96"), ("swap", "32"), ("cpulimit", "0.5"), ("cpuunits", "50"), ("cores", "1")];
     assert_eq!(guest.put_config(&changes).data(), Value::Null);
 
-    assert_eq!(cgroup(&guest, "memory.max"), (96 << 20).to_string());
-    assert_eq!(cgroup(&guest, "memory.high"), (96 * 1024 * 1016).to_string());
-    assert_eq!(cgroup(&guest, "cpu.max"), "50000 100000");
-    assert_eq!(cgroup(&guest, "cpu.weight"), "50");
+    assert_eq!(limit(&guest, "memory.max"), (96 << 20).to_string());
+    assert_eq!(limit(&guest, "memory.high"), (96 * 1024 * 1016).to_string());
+    assert_eq!(limit(&guest, "cpu.max"), "50000 100000");
+    assert_eq!(limit(&guest, "cpu.weight"), "50");
     assert_eq!(waits(&daemon), json!([]));
     assert_eq!(guest.current()["maxmem"], 96 << 20);
     assert_eq!(guest.config()["swap"], 32);
 
     assert_eq!(guest.put_config(&[("delete", "cpulimit,cpuunits,swap")]).status, 200);
-    assert_eq!(cgroup(&guest, "cpu.max"), "max 100000");
-    assert_eq!(cgroup(&guest, "cpu.weight"), "100");
+    assert_eq!(limit(&guest, "cpu.max"), "max 100000");
+    assert_eq!(limit(&guest, "cpu.weight"), "100");
     assert_eq!(guest.config()["cpulimit"], Value::Null);
+    guest.stop();
+    guest.destroy();
+}
+
+/// How many processors its first process may run on, as the kernel has it.
+fn processors(guest: &Guest<'_>) -> u32 {
+    let status = fs_err::read_to_string(format!("/proc/{}/status", guest.oci()["pid"])).unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed:")).unwrap();
+    u32::from_str_radix(&mask.trim().replace(',', ""), 16).unwrap().count_ones()
+}
+
+#[rstest]
+#[case::crun("crun")]
+#[case::lxc("lxc")]
+fn processors_come_and_go_while_it_runs(#[case] runtime: &str) {
+    let daemon = runtimes::daemon(runtime);
+    let options = [SUBVOL, SMALL, UNPRIVILEGED, ("cores", "1"), ("entrypoint", PATIENT)];
+    let guest = daemon.create(100, BUSYBOX, &options);
+    guest.start();
+    guest.wait_for_output("ready");
+    assert_eq!(processors(&guest), 1);
+    for (change, count) in [(("cores", "2"), 2), (("cores", "1"), 1), (("delete", "cores"), 2)] {
+        assert_eq!(guest.put_config(&[change]).line(), "200 OK");
+        assert_eq!(processors(&guest), count, "{change:?}");
+    }
     guest.stop();
     guest.destroy();
 }

@@ -14,8 +14,8 @@ mod unheeded;
 use rstest::rstest;
 use tests::{Daemon, Guest};
 
-use crate::limits::folder;
-use crate::{BUSYBOX, PATIENT, PRIVILEGED, RAW, SMALL, SUBVOL, UNPRIVILEGED, daemon, sh};
+use crate::limits::limit;
+use crate::{BUSYBOX, PATIENT, PRIVILEGED, RAW, SMALL, SUBVOL, UNPRIVILEGED, daemon, runtimes, sh};
 
 /// A container with this entrypoint, and lines added to its config as an administrator would.
 fn guest<'d>(
@@ -61,24 +61,13 @@ pub(crate) fn has_lines(output: &str, lines: &[&str]) {
     }
 }
 
-/// A file of the cgroup with the container's limits.
-pub(crate) fn limit(guest: &Guest<'_>, file: &str) -> String {
-    fs_err::read_to_string(format!("{}/{file}", folder(guest))).unwrap().trim().to_owned()
-}
-
 #[test]
 fn limits_are_above_the_container_s_own_cgroup() {
     let daemon = daemon();
     let options = [SUBVOL, UNPRIVILEGED, ("swap", "16"), ("cpulimit", "0.5"), ("cpuunits", "42")];
     let guest = guest(&daemon, &options, PATIENT, "lxc.cgroup2.memory.low: 1048576\n");
-    guest.add_oci_lines("pids: 40\nio-weight: 50\n");
-    // A kernel without a scheduler for it has no such file, which is said.
-    let task = guest.task("start", &[]);
-    assert!(
-        task.exitstatus == "OK" || task.log.contains("io-weight: this host has no such limit"),
-        "{}",
-        task.log
-    );
+    guest.add_oci_lines("pids: 40\nio-weight: 50\nio-max: 7:0 rbps=1048576 wiops=100\n");
+    guest.start();
     guest.wait_for_output("ready");
 
     assert_eq!(limit(&guest, "memory.max"), (64 << 20).to_string());
@@ -88,7 +77,22 @@ fn limits_are_above_the_container_s_own_cgroup() {
     assert_eq!(limit(&guest, "cpu.max"), "50000 100000");
     assert_eq!(limit(&guest, "cpu.weight"), "42");
     assert_eq!(limit(&guest, "pids.max"), "40");
+    assert_eq!(limit(&guest, "io.weight"), "default 50");
+    assert_eq!(limit(&guest, "io.max"), "7:0 rbps=1048576 wbps=max riops=max wiops=100");
     guest.stop();
+    guest.destroy();
+}
+
+#[rstest]
+fn there_are_as_many_processors_as_it_may_have(
+    #[values("1", "2")] cores: &str,
+    #[values("crun", "lxc")] runtime: &str,
+) {
+    let daemon = runtimes::daemon(runtime);
+    let script = sh("echo there are $(busybox nproc)");
+    let options = [SUBVOL, SMALL, UNPRIVILEGED, ("entrypoint", &script), ("cores", cores)];
+    let guest = daemon.create(100, BUSYBOX, &options);
+    has_lines(&guest.ends_well(), &[&format!("there are {cores}")]);
     guest.destroy();
 }
 

@@ -93,10 +93,8 @@ fn seen_under(runtime: &str, scenario: fn(&mut Seen<'_>)) -> Vec<String> {
 fn it_makes_no_difference_who_runs_it(#[case] scenario: fn(&mut Seen<'_>)) {
     let crun = seen_under("crun", scenario);
     let lxc = seen_under("lxc", scenario);
-    let both = crun.iter().zip(&lxc).enumerate();
-    for (number, (crun, lxc)) in both {
-        assert_eq!(crun, lxc, "line {number}");
-    }
+    let other = crun.iter().zip(&lxc).position(|(crun, lxc)| crun != lxc);
+    assert_eq!(other, None, "the first line that differs:\n{crun:#?}\n{lxc:#?}");
     assert_eq!(crun.len(), lxc.len());
 }
 
@@ -232,7 +230,7 @@ fn limits(seen: &mut Seen<'_>) {
 
 /// As a program in the container meets them.
 fn limits_inside(seen: &mut Seen<'_>) {
-    let script = sh("head -c 90000000 /dev/zero | tail -c 90000000 >/dev/null; echo tail $?; \
+    let script = sh("tail /dev/zero; echo tail $?; \
          head -c 9000000 /dev/zero | tail -c 9000000 >/dev/null; echo tail $?; \
          ulimit -n; ulimit -c; for n in 1 2 3 4 5 6 7 8; do sleep 3 & done 2>/dev/null; \
          cat /sys/fs/cgroup/cgroup.procs | wc -l; echo all");
@@ -623,9 +621,18 @@ impl Drop for Hybrid {
             run("umount", &[&mounted]);
         }
         run("umount", &[TOP]);
+        let place = tempfile::tempdir().unwrap();
+        let place = place.path().to_str().unwrap();
         eventually(20, "v2 has its controller again", || {
             drop_caches();
-            fs_err::write(format!("{TOP}/cgroup.subtree_control"), "+memory").ok()
+            let back = fs_err::write(format!("{TOP}/cgroup.subtree_control"), "+memory").ok();
+            // One that was unmounted before the last of its cgroups had gone stays until it is once more;
+            // and then the kernel takes a moment.
+            if back.is_none() && mounts("cgroup", "memory", place) {
+                run("umount", &[place]);
+                std::thread::sleep(std::time::Duration::from_secs(1));
+            }
+            back
         });
     }
 }

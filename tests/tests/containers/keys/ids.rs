@@ -142,7 +142,9 @@ fn a_backup_does_not_know() {
 fn a_range_that_cannot_be_is_named() {
     let daemon = daemon();
     let guest = guest(&daemon, &[SUBVOL, UNPRIVILEGED], PATIENT);
-    // The volume is a folder of a tmpfs.
+    // Of the file systems here that one alone knows no such mounts.
+    let volume = daemon.root().join("var/lib/vz/images/100/subvol-100-disk-0.subvol");
+    run("mount", &[Path::new("-tramfs"), Path::new("none"), &volume]);
     is_no_start(
         &daemon,
         &guest,
@@ -151,6 +153,7 @@ fn a_range_that_cannot_be_is_named() {
             "rootfs: the ids of volume 'local:100/subvol-100-disk-0.subvol' cannot be mapped: ",
         )],
     );
+    run("umount", &[&volume]);
     for (range, reason) in [
         ("some", "'oci: id-range' - 'some' is not 'FIRST:COUNT'"),
         ("0:65536", "'oci: id-range' - it must begin at 65536 or above"),

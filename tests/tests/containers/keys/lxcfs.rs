@@ -85,7 +85,7 @@ fn figures(output: &str) -> (u64, f64) {
     let words: &str = last("MemTotal:").unwrap();
     let memory: u64 = words.split_whitespace().next().unwrap().parse().unwrap();
     let up = last("up ").unwrap();
-    assert!(output.contains("cpus 1"), "{output}");
+    assert!(output.contains("cpus 2"), "{output}");
     (memory, uptime(up))
 }
 

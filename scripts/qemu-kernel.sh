@@ -1,30 +1,27 @@
 #!/bin/bash
-# Unpacks Debian 12's own kernel into .cache/smp: the image, the modules that tests need, and an initial file
-# system that takes this machine's files for its root. tests/vm/run --smp boots it, where User Mode Linux with
-# its one processor cannot show what is to be seen. Run it as often as you like.
+# Unpacks Debian 12's own kernel into .cache/qemu: the image, the modules that tests need, and an initial file
+# system that takes this machine's files for its root. tests/vm/run --qemu boots it for what User Mode Linux
+# cannot have: huge pages. Run it as often as you like.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/apt.sh
 . scripts/apt.sh
 
-cache=$PWD/.cache/smp suite=bookworm
+cache=$PWD/.cache/qemu suite=bookworm
 # To reach the root; in this order.
 early=(virtio virtio_ring virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci netfs fscache 9pnet 9pnet_virtio 9p)
 # What tests/vm/init loads.
 late=(loop ext4 overlay fuse veth bridge dummy 8021q sch_htb sch_ingress cls_u32 act_police quota_v2)
 
 fail() {
-    echo "smp-kernel: $*" >&2
+    echo "qemu-kernel: $*" >&2
     exit 1
 }
 
-mkdir -p "$cache"
-exec 9>"$cache/lock"
-flock 9 # a second run waits, and then finds the work done
+lock_cache "$cache"
 [ ! -e "$cache/tree/vmlinuz" ] || exit 0
-echo "smp-kernel: unpacking a kernel of Debian's $suite into .cache/smp (once, 70 MB to fetch)"
-part=$(mktemp -d "$cache/part.XXXXXX")
-trap 'rm -rf "$part"' EXIT
+echo "qemu-kernel: unpacking a kernel of Debian's $suite into .cache/qemu (once, 70 MB to fetch)"
+begin_part "$cache"
 mkdir -p "$part"/{debs,whole,tree,initrd/{bin,modules,proc,root,dev}}
 debian_download "$cache/apt" "$suite" "$part/debs" linux-image-amd64 || fail "cannot download linux-image-amd64"
 image=$(dpkg-deb --field "$part"/debs/linux-image-amd64_*.deb Depends | grep -o 'linux-image-[0-9][^ ,]*-amd64' | head -1)
