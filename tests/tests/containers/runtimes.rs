@@ -623,18 +623,33 @@ impl Drop for Hybrid {
         run("umount", &[TOP]);
         let place = tempfile::tempdir().unwrap();
         let place = place.path().to_str().unwrap();
-        eventually(20, "v2 has its controller again", || {
+        eventually(20, "no v1 is left", || {
             drop_caches();
-            let back = fs_err::write(format!("{TOP}/cgroup.subtree_control"), "+memory").ok();
+            let left = hierarchies_of_v1();
             // One that was unmounted before the last of its cgroups had gone stays until it is once more;
             // and then the kernel takes a moment.
-            if back.is_none() && mounts("cgroup", "memory", place) {
-                run("umount", &[place]);
-                std::thread::sleep(std::time::Duration::from_secs(1));
+            for options in &left {
+                if mounts("cgroup", options, place) {
+                    run("umount", &[place]);
+                    std::thread::sleep(std::time::Duration::from_secs(1));
+                }
             }
-            back
+            left.is_empty().then_some(())
         });
+        fs_err::write(format!("{TOP}/cgroup.subtree_control"), "+memory").unwrap();
     }
+}
+
+/// As mount(8) is told of them.
+fn hierarchies_of_v1() -> Vec<String> {
+    let own = fs_err::read_to_string("/proc/self/cgroup").unwrap();
+    let of_v1 = own.lines().filter(|line| !line.starts_with("0:"));
+    let controllers = of_v1.map(|line| line.split(':').nth(1).unwrap());
+    let options = |name: &str| match name.starts_with("name=") {
+        true => format!("none,{name}"),
+        false => name.to_owned(),
+    };
+    controllers.map(options).collect()
 }
 
 /// The folders that hold containers stay for the next one, and hold controllers.
