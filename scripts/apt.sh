@@ -57,3 +57,11 @@ debian_download() { # PRIVATE SUITE FOLDER PACKAGE...
     echo "apt: $* of $apt_suite cannot be had from any of: $found" >&2
     return 1
 }
+
+# The package that another one, such as linux-image-amd64, only points to; its name is in $newest.
+debian_download_newest() { # PRIVATE SUITE FOLDER PACKAGE PATTERN
+    debian_download "$1" "$2" "$3" "$4" || return 1
+    newest=$(dpkg-deb --field "$3/$4"_*.deb Depends | grep -o "$5" | head -1)
+    [ -n "$newest" ] || { echo "apt: $4 of $2 depends on nothing like $5" >&2; return 1; }
+    debian_download "$1" "$2" "$3" "$newest"
+}

@@ -36,20 +36,19 @@ fi
 
 # Packages and crates may have to be fetched.
 cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
-shared=("${CARGO_HOME:-$HOME/.cargo}" "$toolchain" "$project")
-for folder in "${shared[@]}"; do mkdir -p "$root$folder"; done
+crates=${CARGO_HOME:-$HOME/.cargo}
+mkdir -p "$root$crates" "$root$toolchain" "$root$project"
 
 # What is mounted and what still runs is gone with the command: both are in namespaces of its own.
 export PATH=$toolchain/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 # shellcheck disable=SC2016 # for the shell in there
 exec unshare --mount --pid --fork --kill-child bash -euo pipefail -c '
-    root=$1 target=$2 project=$3 count=$4
-    shift 4
+    root=$1 target=$2 crates=$3 toolchain=$4 project=$5
+    shift 5
     mount --make-rprivate /
-    for folder in "${@:1:count}"; do mount --rbind "$folder" "$root$folder"; done
-    shift "$count"
+    for folder in "$crates" "$toolchain" "$project"; do mount --rbind "$folder" "$root$folder"; done
     mount --bind "$target" "$root$project/target"
     mount --rbind /dev "$root/dev"
     mount -t proc proc "$root/proc"
     exec </dev/null chroot "$root" /usr/bin/env --chdir="$project" "$@"
-' - "$root" "$target" "$project" "${#shared[@]}" "${shared[@]}" "$@"
+' - "$root" "$target" "$crates" "$toolchain" "$project" "$@"

@@ -23,12 +23,10 @@ lock_cache "$cache"
 echo "qemu-kernel: unpacking a kernel of Debian's $suite into .cache/qemu (once, 70 MB to fetch)"
 begin_part "$cache"
 mkdir -p "$part"/{debs,whole,tree,initrd/{bin,modules,proc,root,dev}}
-debian_download "$cache/apt" "$suite" "$part/debs" linux-image-amd64 || fail "cannot download linux-image-amd64"
-image=$(dpkg-deb --field "$part"/debs/linux-image-amd64_*.deb Depends | grep -o 'linux-image-[0-9][^ ,]*-amd64' | head -1)
-[ -n "$image" ] || fail "linux-image-amd64 names no kernel"
-debian_download "$cache/apt" "$suite" "$part/debs" "$image" || fail "cannot download $image"
-dpkg-deb --extract "$part/debs/${image}"_*.deb "$part/whole"
-release=${image#linux-image-}
+debian_download_newest "$cache/apt" "$suite" "$part/debs" linux-image-amd64 'linux-image-[0-9][^ ,]*-amd64' ||
+    fail "cannot download a kernel"
+dpkg-deb --extract "$part/debs/$newest"_*.deb "$part/whole"
+release=${newest#linux-image-}
 # modprobe knows what needs what once this is written.
 depmod --basedir "$part/whole" "$release"
 

@@ -20,22 +20,20 @@ lock_cache "$cache"
 echo "uml-kernel: building User Mode Linux from the sources of Debian's $suite into .cache/uml (once, some minutes; 164 MB to fetch)"
 begin_part "$cache"
 mkdir "$part/debs" "$part/source"
-debian_download "$cache/apt" "$suite" "$part/debs" linux-source >"$part/log" 2>&1 || { tail -5 "$part/log" >&2; fail "cannot download linux-source"; }
-source=$(dpkg-deb --field "$part"/debs/linux-source_*.deb Depends | grep -o 'linux-source-[0-9.]*' | head -1)
-[ -n "$source" ] || fail "linux-source names no source"
-debian_download "$cache/apt" "$suite" "$part/debs" "$source" >"$part/log" 2>&1 || { tail -5 "$part/log" >&2; fail "cannot download $source"; }
-dpkg-deb --fsys-tarfile "$part/debs/$source"_*.deb | tar --extract --to-stdout "./usr/src/$source.tar.xz" |
+debian_download_newest "$cache/apt" "$suite" "$part/debs" linux-source 'linux-source-[0-9.]*' ||
+    fail "cannot download the kernel's sources"
+dpkg-deb --fsys-tarfile "$part/debs/$newest"_*.deb | tar --extract --to-stdout "./usr/src/$newest.tar.xz" |
     tar --extract --xz --directory "$part/source" --strip-components=1
 rm -rf "$part/debs"
 
 # With several processors its vDSO has no getcpu, which rustix takes for granted. Without a vDSO programs ask the kernel.
 sed -i 's/^#define ARCH_DLINFO.*/#define ARCH_DLINFO/' "$part/source/arch/x86/um/asm/elf.h"
 
-build() { make --silent -C "$part/source" ARCH=um -j "$(nproc)" "$@" >"$part/log" 2>&1 || { tail -20 "$part/log" >&2; fail "$source does not build"; }; }
+build() { make --silent -C "$part/source" ARCH=um -j "$(nproc)" "$@" >"$part/log" 2>&1 || { tail -20 "$part/log" >&2; fail "$newest does not build"; }; }
 build KCONFIG_ALLCONFIG="$config" alldefconfig
 # An option that is no more, or that needs another one, is left out in silence.
 lost=$(grep '^CONFIG_' "$config" | grep -vxFf "$part/source/.config" || true)
-[ -z "$lost" ] || fail "$source does not take" $lost
+[ -z "$lost" ] || fail "$newest does not take" $lost
 build linux
 # The configuration last: without it the kernel is not whole.
 mv "$part/source/linux" "$cache/linux"

@@ -1,5 +1,7 @@
 //! One container through the API, and the tasks that change it.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::Value;
 
 use crate::daemon::{Daemon, NODE};
@@ -92,6 +94,20 @@ pub struct Guest<'d> {
 impl Guest<'_> {
     fn path(&self, rest: &str) -> String {
         format!("/nodes/{NODE}/lxc/{}{rest}", self.vmid)
+    }
+
+    /// Its root file system, of one that was made with `rootfs=local:0`.
+    pub fn subvol(&self) -> PathBuf {
+        let name = format!("var/lib/vz/images/{0}/subvol-{0}-disk-0.subvol", self.vmid);
+        self.daemon.root().join(name)
+    }
+
+    /// The cgroup that its first process is in.
+    #[track_caller]
+    pub fn cgroup(&self) -> PathBuf {
+        let own = fs_err::read_to_string(format!("/proc/{}/cgroup", self.oci()["pid"])).unwrap();
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap();
+        Path::new("/sys/fs/cgroup").join(own)
     }
 
     /// POST status/`verb`.

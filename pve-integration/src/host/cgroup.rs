@@ -209,9 +209,8 @@ mod tests {
         file("b/pids.max", "");
         file("b/io.max", "");
 
-        let files = files_below(root.path());
+        let files = files_below(root.path()).into();
 
-        let files = files.into();
         let facts =
             CgroupFacts { files, version: CgroupVersion::V2, controllers: [].into(), swap: false };
         assert!(facts.lacks("io", "io.weight"));

@@ -175,7 +175,7 @@ fn older_ones_go_but_not_what_is_protected() {
 #[test]
 fn what_fails_leaves_no_lock_and_no_archive() {
     let daemon = world();
-    let volume = daemon.root().join("var/lib/vz/images/100/subvol-100-disk-0.subvol");
+    let volume = daemon.guest(100).subvol();
     fs_err::rename(&volume, volume.with_extension("away")).unwrap();
 
     let task = daemon.task(&daemon.post(VZDUMP, &[("vmid", "100,999")]));

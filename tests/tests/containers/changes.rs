@@ -89,7 +89,7 @@ fn a_running_container_dies_of_the_memory_it_lost() {
     guest.wait_for_output("ready");
 
     assert_eq!(guest.put_config(&[("memory", "24")]).status, 200);
-    let rootfs = daemon.root().join("var/lib/vz/images/100/subvol-100-disk-0.subvol");
+    let rootfs = guest.subvol();
     fs_err::write(rootfs.join("go"), "").unwrap();
 
     let exit = guest.wait();
@@ -253,7 +253,7 @@ fn unused_volumes_go_at_once() {
 const UNTIL_TOLD: &str = "echo ready; while [ ! -e /go ]; do sleep 0.1; done; rm -f /go; ";
 
 fn tell(daemon: &Daemon) {
-    let rootfs = daemon.root().join("var/lib/vz/images/100/subvol-100-disk-0.subvol");
+    let rootfs = daemon.guest(100).subvol();
     fs_err::write(rootfs.join("go"), "").unwrap();
 }
 

@@ -242,7 +242,7 @@ fn a_device_folder_that_is_a_link_is_refused() {
     let daemon = daemon();
     let guest =
         daemon.create(100, BUSYBOX, &[SUBVOL, SMALL, UNPRIVILEGED, ("entrypoint", "/bin/true")]);
-    let root = daemon.root().join("var/lib/vz/images/100/subvol-100-disk-0.subvol");
+    let root = guest.subvol();
     fs_err::remove_dir_all(root.join("dev")).unwrap();
     std::os::unix::fs::symlink("/tmp", root.join("dev")).unwrap();
     start_fails(&daemon, &guest, &["/dev"]);

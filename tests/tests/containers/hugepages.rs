@@ -2,13 +2,12 @@
 
 use rstest::rstest;
 use serde_json::Value;
-use tests::{Content, Daemon, rootfs};
+use tests::{Content, rootfs};
 
-use crate::limits::limit;
+use crate::limits::{PATH, limit};
 use crate::runtimes::daemon;
 use crate::{SMALL, SUBVOL, UNPRIVILEGED, sh};
 
-const LIMITS: &str = "/nodes/pve1/oci/containers/100/limits";
 const TEMPLATE: &str = "huge.tar.gz";
 
 /// Pages that there are, but not for it.
@@ -25,7 +24,7 @@ fn huge_pages_are_as_many_as_it_may_have(#[case] runtime: &str) {
         daemon.create(100, TEMPLATE, &[SUBVOL, SMALL, UNPRIVILEGED, ("entrypoint", &script)]);
     guest.add_oci_lines("hugepages: 2M=4\n");
     // Each line into the pipe has it try once more.
-    let made = guest_file(&daemon, "pipe");
+    let made = guest.subvol().join("pipe");
     rustix::fs::mkfifoat(rustix::fs::CWD, &made, 0o666.into()).unwrap();
     let writer = fs_err::OpenOptions::new().read(true).write(true).open(&made).unwrap();
     let again = |expected: &str| {
@@ -36,15 +35,11 @@ fn huge_pages_are_as_many_as_it_may_have(#[case] runtime: &str) {
     guest.wait_for_output("ready");
     again("filled 2");
     assert_eq!(limit(&guest, "hugetlb.2MB.max"), (4 << 20).to_string());
-    assert_eq!(daemon.put(LIMITS, &[("hugepages", "2M=6")]).data(), Value::Null);
+    assert_eq!(daemon.put(PATH, &[("hugepages", "2M=6")]).data(), Value::Null);
     again("filled 3");
-    assert_eq!(daemon.put(LIMITS, &[("delete", "hugepages")]).data(), Value::Null);
+    assert_eq!(daemon.put(PATH, &[("delete", "hugepages")]).data(), Value::Null);
     again("filled 6");
     guest.stop();
     guest.destroy();
     fs_err::write("/proc/sys/vm/nr_hugepages", "0").unwrap();
-}
-
-fn guest_file(daemon: &Daemon, name: &str) -> std::path::PathBuf {
-    daemon.root().join("var/lib/vz/images/100/subvol-100-disk-0.subvol").join(name)
 }

@@ -1,10 +1,8 @@
 //! What a process in the container sees, and what the host's kernel says about it.
 
-use std::path::{Path, PathBuf};
-
 use rstest::rstest;
-use tests::Guest;
 
+use crate::limits::in_force;
 use crate::{BUSYBOX, PATIENT, PRIVILEGED, RAW, SMALL, SUBVOL, UNPRIVILEGED, daemon, sh};
 
 /// Run `script` in a fresh container and give what it printed.
@@ -86,18 +84,6 @@ fn standard_devices_are_there_and_a_file_system_of_its_own() {
     assert_eq!(output.lines().filter(|line| *line == "4").count(), 2, "{output}");
 }
 
-/// The first value of `file` that is set, from the cgroup its init is in upwards.
-fn limit(guest: &Guest<'_>, file: &str, unset: &str) -> String {
-    let own = fs_err::read_to_string(format!("/proc/{}/cgroup", guest.oci()["pid"])).unwrap();
-    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap();
-    let folder = PathBuf::from("/sys/fs/cgroup").join(own);
-    let values = folder
-        .ancestors()
-        .take_while(|path| *path != Path::new("/sys/fs/cgroup"))
-        .map(|path| fs_err::read_to_string(path.join(file)).unwrap().trim().to_owned());
-    values.into_iter().find(|value| value != unset).unwrap_or_else(|| unset.to_owned())
-}
-
 #[test]
 fn limits_are_the_kernel_s() {
     let daemon = daemon();
@@ -113,10 +99,10 @@ fn limits_are_the_kernel_s() {
     let guest = daemon.create(100, BUSYBOX, &options);
     guest.start();
     guest.wait_for_output("ready");
-    assert_eq!(limit(&guest, "memory.max", "max"), (48 << 20).to_string());
-    assert_eq!(limit(&guest, "memory.swap.max", "max"), (16 << 20).to_string());
-    assert_eq!(limit(&guest, "cpu.max", "max 100000"), "50000 100000");
-    assert_eq!(limit(&guest, "cpu.weight", "100"), "42");
+    assert_eq!(in_force(&guest, "memory.max", "max"), (48 << 20).to_string());
+    assert_eq!(in_force(&guest, "memory.swap.max", "max"), (16 << 20).to_string());
+    assert_eq!(in_force(&guest, "cpu.max", "max 100000"), "50000 100000");
+    assert_eq!(in_force(&guest, "cpu.weight", "100"), "42");
     let current = guest.current();
     assert_eq!(current["maxmem"], 48 << 20, "{current}");
     assert!(current["mem"].as_u64().unwrap() < 48 << 20, "{current}");

@@ -1,6 +1,7 @@
 //! The limits that PVE's config has no key for, on containers that run: the kernel's files, what the
 //! container sees of them, and what a start makes of them again.
 
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use rstest::rstest;
@@ -9,7 +10,7 @@ use tests::{Daemon, Guest, binary};
 
 use crate::{BUSYBOX, SMALL, SUBVOL, UNPRIVILEGED, runtimes, sh};
 
-const PATH: &str = "/nodes/pve1/oci/containers/100/limits";
+pub(crate) const PATH: &str = "/nodes/pve1/oci/containers/100/limits";
 
 /// Its init waits for its own children and for those that others left it.
 fn running(daemon: &Daemon) -> Guest<'_> {
@@ -21,18 +22,21 @@ fn running(daemon: &Daemon) -> Guest<'_> {
     guest
 }
 
-/// The folder with the limits, above the cgroup that init is in.
-pub(crate) fn folder(guest: &Guest<'_>) -> String {
-    let own = fs_err::read_to_string(format!("/proc/{}/cgroup", guest.oci()["pid"])).unwrap();
-    let own = own.trim().trim_start_matches("0::/").to_owned();
-    let (limits, inner) = own.rsplit_once('/').unwrap();
-    assert_eq!(inner, "ns", "{own}");
-    format!("/sys/fs/cgroup/{limits}")
+/// A file of the cgroup with the limits, above the one that init is in.
+pub(crate) fn limit(guest: &Guest<'_>, file: &str) -> String {
+    let own = guest.cgroup();
+    assert!(own.ends_with("ns"), "{own:?}");
+    fs_err::read_to_string(own.with_file_name(file)).unwrap().trim().to_owned()
 }
 
-/// A file of it.
-pub(crate) fn limit(guest: &Guest<'_>, file: &str) -> String {
-    fs_err::read_to_string(format!("{}/{file}", folder(guest))).unwrap().trim().to_owned()
+/// The first value of `file` that is set, from init's cgroup upwards: what the kernel holds it to.
+pub(crate) fn in_force(guest: &Guest<'_>, file: &str, unset: &str) -> String {
+    let own = guest.cgroup();
+    let mut values = own
+        .ancestors()
+        .take_while(|path| *path != Path::new("/sys/fs/cgroup"))
+        .map(|path| fs_err::read_to_string(path.join(file)).unwrap().trim().to_owned());
+    values.find(|value| value != unset).unwrap_or_else(|| unset.to_owned())
 }
 
 fn ct(daemon: &Daemon, words: &[&str]) -> Output {

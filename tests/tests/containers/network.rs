@@ -232,7 +232,7 @@ fn a_reboot_from_inside_has_its_interfaces_again() {
     assert!(lan.reaches(ADDRESS));
     let index = || fs_err::read_to_string("/sys/class/net/veth100i0/ifindex").ok();
     let first = index();
-    let root = daemon.root().join("var/lib/vz/images/100/subvol-100-disk-0.subvol");
+    let root = guest.subvol();
     fs_err::write(root.join("go"), "").unwrap();
     eventually(20, "another interface", || index().filter(|now| Some(now) != first.as_ref()));
     eventually(20, "it answers again", || lan.reaches(ADDRESS).then_some(()));

@@ -9,6 +9,7 @@ use rstest::rstest;
 use rustix::process::{Pid, Signal, kill_process};
 use tests::{Builder, Content, Daemon, Guest, Task, binary, eventually, processes_of, rootfs};
 
+use crate::limits::in_force;
 use crate::{BUSYBOX, PATIENT, PRIVILEGED, RAW, SMALL, SUBVOL, UNPRIVILEGED, sh};
 
 /// What a client sees, a line each.
@@ -181,19 +182,6 @@ fn freeze_and_thaw(seen: &mut Seen<'_>) {
     guest.destroy();
 }
 
-/// What the kernel holds the container to, from init's cgroup upwards, but for the host's own.
-fn limit(guest: &Guest<'_>, file: &str, unset: &str) -> String {
-    let own = fs_err::read_to_string(format!("/proc/{}/cgroup", guest.oci()["pid"])).unwrap();
-    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap().to_owned();
-    let top = Path::new("/sys/fs/cgroup");
-    let folder = top.join(own);
-    let values = folder
-        .ancestors()
-        .take_while(|path| *path != top)
-        .map(|path| fs_err::read_to_string(path.join(file)).unwrap().trim().to_owned());
-    values.into_iter().find(|value| value != unset).unwrap_or_else(|| unset.to_owned())
-}
-
 fn limits(seen: &mut Seen<'_>) {
     let options = [
         SUBVOL,
@@ -215,13 +203,13 @@ fn limits(seen: &mut Seen<'_>) {
         ("cpu.weight", "100"),
     ];
     for (file, unset) in files {
-        seen.note(file, limit(&guest, file, unset));
+        seen.note(file, in_force(&guest, file, unset));
     }
     // Changed while it runs.
     let changed = guest.put_config(&[("memory", "64"), ("cpulimit", "0.25")]);
     seen.note("config", changed.line());
     for (file, unset) in files {
-        seen.note(file, limit(&guest, file, unset));
+        seen.note(file, in_force(&guest, file, unset));
     }
     seen.note("maxmem", &guest.current()["maxmem"]);
     seen.act(&guest, "stop", &[]);
@@ -645,9 +633,8 @@ fn hierarchies_of_v1() -> Vec<String> {
     let own = fs_err::read_to_string("/proc/self/cgroup").unwrap();
     let of_v1 = own.lines().filter(|line| !line.starts_with("0:"));
     let controllers = of_v1.map(|line| line.split(':').nth(1).unwrap());
-    let options = |name: &str| match name.starts_with("name=") {
-        true => format!("none,{name}"),
-        false => name.to_owned(),
+    let options = |name: &str| {
+        if name.starts_with("name=") { format!("none,{name}") } else { name.to_owned() }
     };
     controllers.map(options).collect()
 }

@@ -39,9 +39,7 @@ fn found(guest: &Guest<'_>) -> usize {
 }
 
 fn running(guest: &Guest<'_>) -> bool {
-    let frozen = fs_err::read_to_string(format!("/proc/{}/cgroup", guest.oci()["pid"])).unwrap();
-    let own = frozen.trim().trim_start_matches("0::/");
-    let events = fs_err::read_to_string(format!("/sys/fs/cgroup/{own}/cgroup.events")).unwrap();
+    let events = fs_err::read_to_string(guest.cgroup().join("cgroup.events")).unwrap();
     guest.status() == "running" && events.contains("frozen 0")
 }
 

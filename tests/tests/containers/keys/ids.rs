@@ -143,7 +143,7 @@ fn a_range_that_cannot_be_is_named() {
     let daemon = daemon();
     let guest = guest(&daemon, &[SUBVOL, UNPRIVILEGED], PATIENT);
     // Of the file systems here that one alone knows no such mounts.
-    let volume = daemon.root().join("var/lib/vz/images/100/subvol-100-disk-0.subvol");
+    let volume = guest.subvol();
     run("mount", &[Path::new("-tramfs"), Path::new("none"), &volume]);
     is_no_start(
         &daemon,

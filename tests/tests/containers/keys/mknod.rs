@@ -244,7 +244,7 @@ fn works_after_a_reboot_from_inside() {
     let guest = daemon.create(100, "init.tar.gz", &[SUBVOL, SMALL, UNPRIVILEGED]);
     guest.add_lines(MKNOD);
     guest.start();
-    let root = daemon.root().join("var/lib/vz/images/100/subvol-100-disk-0.subvol");
+    let root = guest.subvol();
     eventually(30, "three lives", || root.join("tmp/3").exists().then_some(()));
     eventually(10, "one of them", || (handlers() == before + 1).then_some(()));
     guest.stop();

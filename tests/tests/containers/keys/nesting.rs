@@ -35,7 +35,7 @@ fn podman_runs_a_container_inside() {
     rootfs(&daemon.templates(), OUTER, &content);
     let guest = daemon.create(100, OUTER, &[SUBVOL, UNPRIVILEGED, ("memory", "256")]);
     // Programs and libraries are the machine's; what they are called by is found through links.
-    let root = daemon.root().join("var/lib/vz/images/100/subvol-100-disk-0.subvol");
+    let root = guest.subvol();
     for name in ["lib", "lib64"] {
         std::os::unix::fs::symlink(format!("usr/{name}"), root.join(name)).unwrap();
     }
